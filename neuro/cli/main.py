@@ -1,0 +1,122 @@
+"""Arguments and dispatch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import neuro
+from neuro.cli import verbs
+from neuro.errors import NeuroError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 0
+    # With --json, standard output carries the result alone; progress goes to standard error.
+    stream = sys.stderr if args.json else sys.stdout
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
+    try:
+        result: dict[str, Any] = args.run(args, say)
+    except (NeuroError, ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"neuro {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"neuro {args.verb}: interrupted; run the same command again to go on from here.", file=sys.stderr)
+        return 130
+    if args.json:
+        print(json.dumps(result, indent=2, default=str))
+    return int(result.get("exit_code", 0))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(prog="neuro", description="Relate vision networks to brains, in both directions.")
+    parser.add_argument("--version", action="version", version=f"neuro {neuro.__version__}")
+    subparsers = parser.add_subparsers(metavar="verb", dest="verb")
+
+    def verb(name: str, run: Callable[..., dict[str, Any]], summary: str, example: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+        sub.set_defaults(run=run)
+        return sub
+
+    demo = verb(
+        "demo", verbs.demo, "Write a phantom, run a whole encoding study on it, and make its report.", "neuro demo"
+    )
+    demo.add_argument("--output", default="demo", help="folder for phantom, results and report (default: demo)")
+    demo.add_argument("--small", action="store_true", help="one subject and few images: a check, not a study")
+
+    verb("doctor", verbs.doctor, "Say what is installed, what is missing, and what to do about it.", "neuro doctor")
+
+    phantom = verb(
+        "phantom",
+        verbs.phantom,
+        "Write a simulated data set with the files and formats of the Natural Scenes Dataset, and its truth.",
+        "neuro phantom my_phantom --subjects 4 --sessions 4 --images 1000 --size 96 --seed 0",
+    )
+    phantom.add_argument("folder")
+    phantom.add_argument("--subjects", type=int, default=4)
+    phantom.add_argument("--sessions", type=int, default=4)
+    phantom.add_argument("--images", type=int, default=1000, help="images per subject, one tenth of them shared")
+    phantom.add_argument("--size", type=int, default=96, help="pixels on a side")
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.add_argument("--grid", default="standard", choices=["standard", "small"], help="how many voxels")
+
+    features = verb(
+        "features",
+        verbs.features,
+        "Read layers of a vision network for a folder, zip or HDF5 file of images into a store (resumable).",
+        "neuro features --model timm:resnet50 --images photos/ --layers layer3 layer4 --pool mean --store features/",
+    )
+    features.add_argument("--model", required=True, help="open_clip:NAME, timm:NAME, phantom-clip, gabor, ...")
+    features.add_argument("--pretrained", help="weights tag or file; leave out for the model's default")
+    features.add_argument("--untrained", action="store_true", help="random weights, on purpose (a control)")
+    features.add_argument("--images", required=True)
+    features.add_argument("--layers", nargs="+", help="layer names (default: all); --list prints them")
+    features.add_argument("--list", action="store_true", help="print the layers with their shapes and stop")
+    features.add_argument("--pool", help="cls, mean, spatial:K, tokens")
+    features.add_argument("--project", type=int, help="dimensions of a sparse random projection")
+    features.add_argument("--store", help="folder of the store")
+    features.add_argument("--batch-size", type=int, default=32)
+    features.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
+    features.add_argument("--seed", type=int, default=0)
+
+    encode = verb(
+        "encode",
+        verbs.encode,
+        "Fit voxelwise ridge from a feature store to a matrix of responses and score it on held-out images.",
+        "neuro encode --features features/ --layer layer4 --responses betas.npy --output encoded/",
+    )
+    encode.add_argument("--features", required=True, help="folder of a feature store")
+    encode.add_argument("--layer", required=True)
+    encode.add_argument("--responses", required=True, help=".npy, .npz, .h5 or .mat, one row per image of the store")
+    encode.add_argument("--key", help="variable inside the file")
+    encode.add_argument("--transpose", action="store_true", help="the file holds (n_voxels, n_images)")
+    encode.add_argument("--folds", type=int, default=5)
+    encode.add_argument("--seed", type=int, default=0)
+    encode.add_argument("--output", required=True)
+
+    run = verb("run", verbs.run, "Run a study file, or go on where it stopped.", "neuro run study.toml")
+    run.add_argument("study")
+    run.add_argument("--output", help="folder for the results (default: what the study file says)")
+
+    report = verb("report", verbs.report, "Write report.html again from saved results.", "neuro report results/")
+    report.add_argument("folder")
+    return parser

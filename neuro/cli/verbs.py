@@ -1,0 +1,116 @@
+"""What each verb does: plain calls of the Python API, returning what ``--json`` prints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Say = Callable[[str], None]
+
+
+def demo(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Run the demonstration study."""
+    from neuro.study.demo import run_demo
+
+    return _run_result(run_demo(args.output, small=args.small, say=say))
+
+
+def run(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Run a study file."""
+    from neuro.study import run_study
+
+    return _run_result(run_study(args.study, args.output, say=say))
+
+
+def _run_result(done: Any) -> dict[str, Any]:
+    return {
+        "output": str(done.output),
+        "report": str(done.report),
+        "computed": list(done.computed),
+        "cached": list(done.cached),
+        "seconds": round(done.seconds, 1),
+    }
+
+
+def report(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Write the report again."""
+    from neuro.study import rebuild_report
+
+    path = rebuild_report(args.folder)
+    say(f"wrote {path}")
+    return {"report": str(path)}
+
+
+def doctor(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Examine the installation."""
+    from neuro.cli.doctor import examine
+
+    found = examine()
+    for check in found:
+        say(f"{'ok  ' if check.ok else 'FAIL' if check.needed else 'note'}  {check.name:<22} {check.text}")
+    failed = [c.name for c in found if c.needed and not c.ok]
+    say("everything that is needed works." if not failed else f"to repair: {', '.join(failed)}.")
+    checks = [{"name": c.name, "ok": c.ok, "needed": c.needed, "text": c.text} for c in found]
+    return {"checks": checks, "exit_code": 1 if failed else 0}
+
+
+def phantom(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Write a phantom."""
+    from neuro.datasets.phantom import write_phantom
+
+    root = write_phantom(
+        args.folder,
+        n_subjects=args.subjects,
+        n_sessions=args.sessions,
+        n_images=args.images,
+        size=args.size,
+        seed=args.seed,
+        grid=args.grid,
+    )
+    say(f"phantom in {args.folder}; what was planted is in {Path(args.folder) / 'truth'}")
+    return {"root": str(root)}
+
+
+def features(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Extract features into a store."""
+    from neuro.data import Stimuli
+    from neuro.errors import StudyError
+    from neuro.features import open_extractor
+
+    pretrained: Any = None if args.untrained else (args.pretrained or True)
+    extractor = open_extractor(args.model, pretrained=pretrained, seed=args.seed, device=args.device)
+    if args.list:
+        for name, shape in extractor.layers.items():
+            say(f"{name:<40} {tuple(shape)}")
+        return {"layers": {k: list(v) for k, v in extractor.layers.items()}}
+    if not args.store:
+        raise StudyError("say where the features shall go with --store FOLDER (or --list the layers).")
+    path = Path(args.images)
+    open_images = Stimuli.from_folder if path.is_dir() else Stimuli.from_zip
+    stimuli = Stimuli.from_hdf5(path) if path.suffix in (".h5", ".hdf5") else open_images(path)
+    chosen = extractor.with_options(
+        layers=args.layers, pool=args.pool, project=args.project, batch_size=args.batch_size
+    )
+    store = chosen.extract(stimuli, store=args.store)
+    say(f"{len(store.ids):,} rows x {len(store.layers)} layers in {args.store}")
+    return {"store": args.store, "rows": len(store.ids), "layers": list(store.layers)}
+
+
+def encode(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Fit and score ridge from a store."""
+    from neuro.study.quick import encode_files
+
+    found = encode_files(
+        args.features,
+        args.layer,
+        args.responses,
+        args.output,
+        key=args.key,
+        transpose=args.transpose,
+        folds=args.folds,
+        seed=args.seed,
+    )
+    say(f"median r {found['median_r']:.3f} over {found['n_voxels']:,} voxels -> {args.output}")
+    return found
