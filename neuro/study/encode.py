@@ -14,7 +14,7 @@ from neuro.study.config import StudyConfig
 from neuro.study.evaluate import evaluate
 from neuro.study.features import FeatureSet
 from neuro.study.prepare import Prepared
-from neuro.study.summary import bootstrap_weights, region_rows
+from neuro.study.summary import layer_rows
 
 # Raised when this step computes something else than before from the same settings.
 VERSION = 1
@@ -67,18 +67,7 @@ def encode_layer(
         if shuffled:
             X = X[np.random.default_rng(config.seed).permutation(len(X))]
         found = evaluate(X, design, config.encoder, config.seed)
-        groups = design.groups[design.tested]
-        settings = {
-            "n_permutations": ev.n_permutations,
-            "seed": config.seed,
-            "ceiling_floor": ev.ceiling_floor,
-            "n_train": subject.counts["n_train_images"],
-            "n_test": subject.counts["n_test_images"],
-            "split": ev.split or (f"{ev.folds} folds" if ev.folds else f"random {ev.test:g}"),
-        }
-        weights = bootstrap_weights(len(groups), ev.n_bootstraps, groups, config.seed)
-        names = (subject.name, model, layer)
-        rows = region_rows(names, found, subject.rois, subject.truth, subject.ceiling, weights, settings)
+        rows = layer_rows(config, subject, model, layer, found)
         write_json(target / "rows.json", rows)
         for name in ("r", "alpha"):
             np.save(target / f"{name}.npy", np.asarray(found[name], np.float32), allow_pickle=False)
