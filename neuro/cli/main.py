@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     features.add_argument("--model", required=True, help="open_clip:NAME, timm:NAME, phantom-clip, gabor, ...")
     features.add_argument("--pretrained", help="weights tag or file; leave out for the model's default")
     features.add_argument("--untrained", action="store_true", help="random weights, on purpose (a control)")
-    features.add_argument("--images", required=True)
+    features.add_argument("--images", help="folder, zip or HDF5 file")
     features.add_argument("--layers", nargs="+", help="layer names (default: all); --list prints them")
     features.add_argument("--list", action="store_true", help="print the layers with their shapes and stop")
     features.add_argument("--pool", help="cls, mean, spatial:K, tokens")

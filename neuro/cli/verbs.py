@@ -77,23 +77,29 @@ def features(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     """Extract features into a store."""
     from neuro.data import Stimuli
     from neuro.errors import StudyError
-    from neuro.features import open_extractor
+    from neuro.features.sources import is_control, open_source
 
-    pretrained: Any = None if args.untrained else (args.pretrained or True)
-    extractor = open_extractor(args.model, pretrained=pretrained, seed=args.seed, device=args.device)
+    options: dict[str, Any] = {}
+    if not is_control(args.model):
+        given = {"pool": args.pool, "project": args.project, "device": args.device, "pretrained": args.pretrained}
+        options = {k: v for k, v in given.items() if v is not None}
+        options |= {"seed": args.seed, "batch_size": args.batch_size}
+        if args.untrained:
+            options["pretrained"] = None
+    source = open_source(args.model, **options)
     if args.list:
-        for name, shape in extractor.layers.items():
+        layers = {name: list(shape) for name, shape in getattr(source, "layers", {}).items()}
+        for name, shape in layers.items():
             say(f"{name:<40} {tuple(shape)}")
-        return {"layers": {k: list(v) for k, v in extractor.layers.items()}}
-    if not args.store:
-        raise StudyError("say where the features shall go with --store FOLDER (or --list the layers).")
+        return {"layers": layers}
+    if not args.store or not args.images:
+        raise StudyError("say which --images to read and where the features shall go with --store (or --list layers).")
     path = Path(args.images)
-    open_images = Stimuli.from_folder if path.is_dir() else Stimuli.from_zip
-    stimuli = Stimuli.from_hdf5(path) if path.suffix in (".h5", ".hdf5") else open_images(path)
-    chosen = extractor.with_options(
-        layers=args.layers, pool=args.pool, project=args.project, batch_size=args.batch_size
-    )
-    store = chosen.extract(stimuli, store=args.store)
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        stimuli = Stimuli.from_hdf5(path)
+    else:
+        stimuli = Stimuli.from_zip(path) if path.suffix.lower() == ".zip" else Stimuli.from_folder(path)
+    store = source.extract(stimuli, store=args.store, layers=args.layers, progress=not args.json)
     say(f"{len(store.ids):,} rows x {len(store.layers)} layers in {args.store}")
     return {"store": args.store, "rows": len(store.ids), "layers": list(store.layers)}
 

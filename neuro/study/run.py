@@ -92,7 +92,7 @@ def run_study(
     prepared = [prepare(config, cache, s) for s in subjects]
     collections = _collections(subjects)
     features = {
-        model.name: [make_features(model, c, folder / "features", config.seed, cache) for c in collections]
+        model.name: [make_features(config, model, c, folder / "features", cache) for c in collections]
         for model in config.models
     }
     rows: list[dict[str, Any]] = []

@@ -84,7 +84,6 @@ def _nsd_subjects(study: StudyConfig) -> Iterator[StudySubject]:
             source={
                 "kind": "nsd",
                 "subject": int(subject),
-                "files": nsd.source_token(subject, betas=config.betas, space=config.space, sessions=config.sessions),
                 "voxels": config.voxels,
                 "zscore": config.zscore,
             },

@@ -1,0 +1,87 @@
+"""The demonstration: a phantom, a whole encoding study on it, and its report, in a few minutes on a laptop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neuro.study.config import StudyConfig, parse_study
+from neuro.study.run import StudyRun, run_study
+
+ROIS = ["V1", "V2", "V3", "hV4", "OFA", "FFA-1", "EBA", "OPA", "PPA", "RSC", "VWFA-1"]
+
+STUDY = """\
+# The study that `neuro demo` runs. Change it and run it again:
+#   neuro run {file}
+# To analyse real NSD data, change `root` to its folder, and `subjects`.
+
+[study]
+name = "demo"
+title = "Does a vision network explain the phantom's visual cortex?"
+seed = 0
+output = "results"
+
+[dataset]
+kind = "nsd"
+root = "phantom"
+subjects = {subjects}
+voxels = "nsdgeneral"
+rois = {rois}
+zscore = "session"
+
+[[models]]
+name = "phantom-clip"
+model = "phantom-clip"
+pool = "spatial:4"
+project = 1000
+
+[[models]]
+name = "untrained"
+model = "phantom-clip"
+pretrained = false
+pool = "spatial:4"
+project = 1000
+
+[[models]]
+name = "Gabor"
+model = "gabor"
+
+[encoder]
+alphas = "auto"
+cv = 5
+
+[evaluation]
+split = "shared1000"
+n_bootstraps = 1000
+n_permutations = 1000
+"""
+
+
+def run_demo(folder: str | Path, small: bool = False, say: Callable[[str], None] = print) -> StudyRun:
+    """Write the phantom and the study file into ``folder``, run the study, and return what it did.
+
+    Parameters
+    ----------
+    folder : path
+        Everything goes here; running again computes only what is missing.
+    small : bool
+        One subject, coarse voxels and few pictures: seconds instead of minutes, too little for conclusions.
+    say : function of one line
+    """
+    import tomllib
+
+    from neuro.datasets.phantom import write_phantom
+
+    folder = Path(folder).resolve()
+    say(f"phantom -> {folder / 'phantom'}")
+    if small:
+        write_phantom(folder / "phantom", 1, 2, 160, 64, trials_per_session=240, grid="small", snr=1.5)
+    else:
+        write_phantom(folder / "phantom", n_subjects=2, n_sessions=3, n_images=750, size=96)
+    subjects = [1] if small else [1, 2]
+    file = folder / "study.toml"
+    text = STUDY.format(file=file, subjects=subjects, rois=ROIS)
+    if not file.is_file():
+        file.write_text(text, encoding="utf-8")
+    config: StudyConfig = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), folder)
+    return run_study(config, say=say)
