@@ -21,4 +21,6 @@ def real_data():
     for path in candidates:
         if path and (Path(path) / "README.md").is_file():
             return Path(path)
-    pytest.skip("real data not found: set NEURO_REAL_DATA to the folder that holds cowley_v4, mobilenetv2_imagenet, ...")
+    pytest.skip(
+        "real data not found: set NEURO_REAL_DATA to the folder that holds cowley_v4, mobilenetv2_imagenet, ..."
+    )

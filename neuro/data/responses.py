@@ -134,7 +134,8 @@ class Responses:
         """The stimulus id of every trial, (n_trials,)."""
         if "stimulus" not in self._trials:
             raise UnknownStimulus("these responses name no stimuli: give a trials table with a column 'stimulus'.")
-        return self._trials["stimulus"].to_numpy()
+        ids = self._trials["stimulus"].to_numpy()
+        return ids.astype(str) if ids.dtype.kind == "O" else ids
 
     def __len__(self) -> int:
         return self.n_trials

@@ -1,47 +1,54 @@
-"""Statistics of encoding and decoding, per voxel and by region.
+"""Scores per voxel, how good they could be, and how sure they are.
 
-- how good: :func:`pearson_r`, :func:`r2`, :func:`explained_variance`; :data:`METRICS`; :class:`Score`
-- how good it could be: :func:`ncsnr_from_repeats`, :func:`noise_ceiling`, :func:`spearman_brown`, :func:`split_half`
-- how sure: :func:`permutation_test`, :func:`bootstrap_scores`, :func:`compare_models`, :func:`fdr`
-- in a table: :func:`roi_summary`
+Scores            :func:`pearson_r`, :func:`r2`, :func:`explained_variance`, all in ``METRICS``; :class:`Score`
+Reliability       :func:`ncsnr_from_repeats`, :func:`noise_ceiling`, :func:`split_half`, :func:`repeat_correlation`,
+                  :func:`spearman_brown`
+Chance            :func:`permutation_test`, :func:`sign_flip_test`
+Many tests        :func:`fdr`, :func:`holm`
+Uncertainty       :func:`bootstrap_scores`, :func:`bootstrap_weights`, :func:`bootstrap_subjects`
+Two models        :func:`compare_models`
+Regions           :func:`roi_summary`
 """
 
-from neuro.data.reliability import ncsnr_from_repeats, noise_ceiling, spearman_brown, split_half
-from neuro.stats.bootstrap import Interval, bootstrap_r, bootstrap_scores, bootstrap_weights, percentile_interval
-from neuro.stats.compare import Comparison, compare_models
-from neuro.stats.metrics import METRICS, explained_variance, get_metric, pearson_r, r2
-from neuro.stats.multiple import fdr
-from neuro.stats.permutation import (
-    PermutationTest,
-    permutation_orders,
-    permutation_test,
-    permutation_test_rois,
+from neuro.data.reliability import (
+    ncsnr_from_repeats,
+    noise_ceiling,
+    repeat_correlation,
+    spearman_brown,
+    split_half,
 )
+from neuro.stats.bootstrap import Bootstrap, bootstrap_scores, bootstrap_subjects, bootstrap_weights, resampled_scores
+from neuro.stats.compare import Comparison, compare_models, sign_flip_test
+from neuro.stats.metrics import METRICS, explained_variance, pearson_r, r2
+from neuro.stats.multiple import fdr, holm
+from neuro.stats.permutation import PermutationTest, permutation_test
 from neuro.stats.roi import roi_summary
-from neuro.stats.score import Score
+from neuro.stats.score import KINDS, Score, normalise
 
 __all__ = [
+    "KINDS",
     "METRICS",
+    "Bootstrap",
     "Comparison",
-    "Interval",
     "PermutationTest",
     "Score",
-    "bootstrap_r",
     "bootstrap_scores",
+    "bootstrap_subjects",
     "bootstrap_weights",
     "compare_models",
     "explained_variance",
     "fdr",
-    "get_metric",
+    "holm",
     "ncsnr_from_repeats",
     "noise_ceiling",
+    "normalise",
     "pearson_r",
-    "percentile_interval",
-    "permutation_orders",
     "permutation_test",
-    "permutation_test_rois",
     "r2",
+    "repeat_correlation",
+    "resampled_scores",
     "roi_summary",
+    "sign_flip_test",
     "spearman_brown",
     "split_half",
 ]

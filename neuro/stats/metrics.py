@@ -1,7 +1,9 @@
-"""How well predictions match responses, per voxel.
+"""How well do predictions match responses? One number per voxel.
 
-A metric is a function ``f(Y, Y_hat) -> (n_voxels,)`` of two arrays (n_stimuli, n_voxels). Sums run in float64. A voxel
-that is constant or holds NaN scores NaN: it has no score, which is not the same as a score of 0.
+Rules shared by all metrics: rows are stimuli (or trials, or time points), every further axis is a response channel; a
+channel whose responses are constant or contain NaN gives NaN, since nothing could be explained there, and so do NaN
+predictions; a *constant prediction* is a prediction, and scores 0 as a correlation. Sums run in float64 over blocks
+of channels. Torch in, torch out, on the same device.
 """
 
 from __future__ import annotations
@@ -11,77 +13,66 @@ from typing import Any
 
 import numpy as np
 
-from neuro._check import is_tensor
-from neuro.errors import ShapeMismatch
-
-# Voxels worked on at once: float64 copies of a block stay small whatever the size of the whole.
-_BLOCK_VALUES = 8_000_000
-
-Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
+from neuro._check import check_option
+from neuro.stats._moments import FORMULAS, Moments, as_columns, column_blocks, moments, namespace
 
 
 def pearson_r(Y: Any, Y_hat: Any) -> Any:
-    """Return the Pearson correlation over stimuli, per voxel.
+    """Return the Pearson correlation of responses and predictions per voxel.
 
     Parameters
     ----------
-    Y, Y_hat : arrays (n_stimuli, n_voxels), numpy or torch
-        Measured and predicted responses.
+    Y : array or tensor (n_stimuli, n_voxels)
+        Responses. Further axes are kept: (n_stimuli, n_voxels, n_times) gives (n_voxels, n_times).
+    Y_hat : array or tensor of the same shape
+        Predictions.
 
     Returns
     -------
-    array (n_voxels,) float64, NaN where either side is constant or not finite; torch in, torch out
+    array or tensor (n_voxels,), float64
+        NaN for constant or NaN responses, 0 for constant predictions.
+
+    Raises
+    ------
+    ShapeMismatch
+        If the shapes differ or there are fewer than 2 rows.
 
     Examples
     --------
-    >>> pearson_r(np.array([[1.0], [2.0], [3.0]]), np.array([[2.0], [4.0], [6.0]]))
-    array([1.])
+    >>> pearson_r([[1.0, 1.0], [2.0, 0.0], [3.0, 1.0]], [[2.0, 1.0], [4.0, 1.0], [6.0, 1.0]])
+    array([1., 0.])
     """
-
-    def block(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-        y, p = y - y.mean(0), p - p.mean(0)
-        return (y * p).sum(0) / np.sqrt((y * y).sum(0) * (p * p).sum(0))
-
-    return _per_voxel(block, Y, Y_hat, needs_varying_prediction=True)
+    return _score(FORMULAS["pearson_r"], Y, Y_hat)
 
 
 def r2(Y: Any, Y_hat: Any) -> Any:
-    """Return the coefficient of determination 1 - SS_residual / SS_total, per voxel; negative if worse than the mean.
+    """Return the coefficient of determination per voxel: 1 - sum (y - y_hat)^2 / sum (y - mean y)^2.
 
-    Parameters
-    ----------
-    Y, Y_hat : arrays (n_stimuli, n_voxels), numpy or torch
+    Not the square of :func:`pearson_r`: a prediction with the wrong scale or mean loses, down to minus infinity.
+    The mean is that of the rows given. Parameters and result as for :func:`pearson_r`.
 
-    Returns
-    -------
-    array (n_voxels,), at most 1; NaN where Y is constant or anything is not finite
+    Examples
+    --------
+    >>> r2([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    -6.0
     """
-
-    def block(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-        return 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
-
-    return _per_voxel(block, Y, Y_hat)
+    return _score(FORMULAS["r2"], Y, Y_hat)
 
 
 def explained_variance(Y: Any, Y_hat: Any) -> Any:
-    """Return 1 - var(Y - Y_hat) / var(Y), per voxel: R2 with the mean error forgiven.
+    """Return 1 - variance of (y - y_hat) / variance of y per voxel: like :func:`r2`, but blind to a wrong mean.
 
-    Parameters
-    ----------
-    Y, Y_hat : arrays (n_stimuli, n_voxels), numpy or torch
+    Parameters and result as for :func:`pearson_r`.
 
-    Returns
-    -------
-    array (n_voxels,), at most 1; NaN where Y is constant or anything is not finite
+    Examples
+    --------
+    >>> explained_variance([1.0, 2.0, 3.0], [11.0, 12.0, 13.0])
+    1.0
     """
-
-    def block(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-        return 1 - (y - p).var(0) / y.var(0)
-
-    return _per_voxel(block, Y, Y_hat)
+    return _score(FORMULAS["explained_variance"], Y, Y_hat)
 
 
-#: Metrics by name; a plug-in is any callable of the same form.
+#: What a ``metric=`` string means; any callable ``f(Y, Y_hat) -> (n_voxels,)`` may stand in its place.
 METRICS: dict[str, Callable[[Any, Any], Any]] = {
     "pearson_r": pearson_r,
     "r2": r2,
@@ -89,55 +80,23 @@ METRICS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def get_metric(metric: str | Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a metric by name, or the callable given."""
+def resolve_metric(metric: str | Callable[[Any, Any], Any]) -> tuple[str, Callable[[Any, Any], Any], Any]:
+    """Return (name, function, formula on moments or None) of a metric given by name or as a callable."""
     if callable(metric):
-        return metric
-    if metric not in METRICS:
-        raise ValueError(f"metric must be a function or one of {', '.join(map(repr, METRICS))}, got {metric!r}.")
-    return METRICS[metric]
+        name = next((n for n, f in METRICS.items() if f is metric), getattr(metric, "__name__", "callable"))
+        known = METRICS.get(name) is metric
+    else:
+        name, known = check_option("metric", metric, METRICS), True
+    function: Any = METRICS[name] if known else metric
+    return name, function, FORMULAS[name] if known else None
 
 
-def match(Y: Any, Y_hat: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as 2-D numpy arrays of one shape, or say how they differ."""
-    Y, Y_hat = _numpy(Y), _numpy(Y_hat)
-    if Y.shape != Y_hat.shape:
-        raise ShapeMismatch(f"responses {Y.shape} and predictions {Y_hat.shape} must have the same shape.")
-    if Y.ndim == 1:
-        Y, Y_hat = Y[:, None], Y_hat[:, None]
-    if Y.ndim != 2:
-        raise ShapeMismatch(f"expected (n_stimuli, n_voxels), got shape {Y.shape}.")
-    if len(Y) < 2:
-        raise ShapeMismatch(f"a score needs at least 2 stimuli, got {len(Y)}.")
-    return Y, Y_hat
-
-
-def _numpy(x: Any) -> np.ndarray:
-    return x.detach().cpu().numpy() if is_tensor(x) else np.asarray(x)
-
-
-def _per_voxel(
-    block: Callable[[np.ndarray, np.ndarray], np.ndarray], Y: Any, Y_hat: Any, needs_varying_prediction: bool = False
-) -> Any:
-    like = Y
-    Y, Y_hat = match(Y, Y_hat)
-    out = np.empty(Y.shape[1])
-    step = max(1, _BLOCK_VALUES // len(Y))
-    for start in range(0, Y.shape[1], step):
-        columns = slice(start, start + step)
-        y, p = Y[:, columns].astype(np.float64), Y_hat[:, columns].astype(np.float64)
-        usable = np.isfinite(y).all(0) & np.isfinite(p).all(0) & _varies(y)
-        if needs_varying_prediction:
-            usable &= _varies(p)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out[columns] = np.where(usable, block(y, p), np.nan)
-    if is_tensor(like):
-        import torch
-
-        return torch.from_numpy(out).to(like.device)
-    return out
-
-
-def _varies(x: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(0)
+def _score(formula: Callable[[Moments], Any], Y: Any, Y_hat: Any) -> Any:
+    Y, Y_hat, shape = as_columns(Y, Y_hat)
+    xp = namespace(Y)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        parts = [formula(moments(Y[:, b], Y_hat[:, b])) for b in column_blocks(Y.shape[1], Y.shape[0])]
+    if not parts:
+        return xp.zeros(shape) if xp is np else xp.zeros(shape, device=Y.device, dtype=xp.float64)
+    out = xp.concatenate(parts).reshape(shape)
+    return float(out) if shape == () and xp is np else out

@@ -45,6 +45,8 @@ project = 1000
 [[models]]
 name = "Gabor"
 model = "gabor"
+layers = ["energy"]
+options = {{ size = 96, orientations = 4, scales = [4, 8, 16], grid = 8, degrees = 8.4 }}
 
 [encoder]
 alphas = "auto"

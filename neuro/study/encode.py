@@ -71,7 +71,7 @@ def encode_layer(
         write_json(target / "rows.json", rows)
         for name in ("r", "alpha"):
             np.save(target / f"{name}.npy", np.asarray(found[name], np.float32), allow_pickle=False)
-        fields = features.receptive_fields(layer, found["coef"])
+        fields = features.receptive_fields(layer, found["encoder"])
         if fields is not None:
             np.save(target / "prf.npy", fields, allow_pickle=False)
 

@@ -6,6 +6,7 @@ fold first, since every fold has its own intercept.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from neuro._check import as_rng
 from neuro.data import Responses
-from neuro.encoders import RidgeCV
+from neuro.encoders import AlphaAtBoundaryWarning, RidgeCV
 from neuro.errors import SplitLeakage
 from neuro.stats import pearson_r
 from neuro.study.config import EncoderConfig, EvaluationConfig, alpha_grid
@@ -52,7 +53,7 @@ def make_design(responses: Responses, evaluation: EvaluationConfig, seed: int) -
     Y = mean.to_numpy()
     valid = np.isfinite(Y).all(0) & (np.ptp(Y, axis=0) > 0)
     by = "picture" if "picture" in mean.trials else "stimulus"
-    unit = mean.trials[by].to_numpy()
+    unit = mean.stimulus if by == "stimulus" else mean.trials[by].to_numpy()
     rows = np.arange(len(mean))
     if evaluation.folds is not None:
         units = as_rng(seed).permutation(np.unique(unit))
@@ -94,16 +95,19 @@ def evaluate(X: np.ndarray, design: Design, encoder: EncoderConfig, seed: int) -
     Returns
     -------
     dict with ``prediction`` (n_tested, n_voxels) float32 in the order of ``design.tested``, centred by fold;
-    ``r``, ``cv_r2`` (inner cross-validation on training images only), ``alpha`` (n_voxels,); ``coef``, ``scale`` of the
-    last fold's fit; ``solver_form``; ``boundary`` share of voxels on the edge of the grid
+    ``r``, ``cv_r2`` (inner cross-validation on training images only), ``alpha`` (n_voxels,); ``on_edge``, the
+    share of voxels whose penalty is the smallest or largest of the grid; ``encoder``, fitted on the last fold
     """
-    predictions, alphas, inner = [], [], []
-    model, scale = None, None
+    predictions, alphas, inner, edges = [], [], [], []
+    model = None
     for train, test in design.folds:
         mean, scale = _column_scale(X[train])
         model = RidgeCV(alphas=alpha_grid(encoder.alphas), cv=encoder.cv, scoring="r2", random_state=seed)
-        with np.errstate(over="ignore"):
+        with warnings.catch_warnings():
+            # Counted in the results instead: one line per layer and fold would bury the progress.
+            warnings.simplefilter("ignore", AlphaAtBoundaryWarning)
             model.fit((X[train] - mean) / scale, design.Y[train], groups=design.groups[train])
+        edges.append(_share_on_edge(model))
         predictions.append(model.predict((X[test] - mean) / scale))
         alphas.append(model.alpha_)
         inner.append(model.cv_scores_.max(0))
@@ -114,9 +118,8 @@ def evaluate(X: np.ndarray, design: Design, encoder: EncoderConfig, seed: int) -
         "r": pearson_r(truth, prediction),
         "cv_r2": np.mean(inner, axis=0),
         "alpha": np.exp(np.mean(np.log(alphas), axis=0)),
-        "coef": model.coef_,
-        "scale": scale,
-        "solver_form": model.solver_form_,
+        "on_edge": float(np.mean(edges)),
+        "encoder": model,
     }
 
 
@@ -125,3 +128,8 @@ def _column_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = X.mean(0, dtype=np.float64).astype(np.float32)
     sd = X.std(0, dtype=np.float64).astype(np.float32)
     return mean, np.where(sd > 1e-6 * (np.abs(mean) + 1e-12), sd, 1).astype(np.float32)
+
+
+def _share_on_edge(model: RidgeCV) -> float:
+    grid = np.asarray(model.alphas_)
+    return float(np.isin(model.alpha_, [grid.min(), grid.max()]).mean())

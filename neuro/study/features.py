@@ -48,16 +48,17 @@ class FeatureSet:
         """Return float32 (n_ids, n_features)."""
         return self.features.rows(layer, ids)
 
-    def receptive_fields(self, layer: str, coef: np.ndarray) -> np.ndarray | None:
+    def receptive_fields(self, layer: str, encoder: Any) -> np.ndarray | None:
         """Return x, y, size (degrees) of each voxel from its weights, (3, n_voxels); None for features without places.
 
         Weights are those of z-scored features, so their squares weigh places by how much they contribute.
         """
         positions = getattr(self.source, "positions", None)
-        if positions is None or len(positions) != coef.shape[1]:
+        if positions is None or len(positions) != encoder.n_features_in_:
             return None
         from neuro.encoders import receptive_field
 
+        coef = encoder.coef_
         places, at = np.unique(positions[["x", "y"]].to_numpy(float), axis=0, return_inverse=True)
         importance = np.zeros((len(coef), len(places)), np.float32)
         np.add.at(importance.T, at.ravel(), (coef.T**2).astype(np.float32))

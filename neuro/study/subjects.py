@@ -14,7 +14,7 @@ from neuro._files import fingerprint
 from neuro.data import Responses, Stimuli, Voxels
 from neuro.data.read import read_array
 from neuro.data.reliability import ncsnr_from_repeats
-from neuro.errors import ShapeMismatch, UnknownROI
+from neuro.errors import DataNotDownloaded, ShapeMismatch, UnknownROI
 from neuro.study.config import Recording, StudyConfig
 
 
@@ -75,7 +75,11 @@ def _nsd_subjects(study: StudyConfig) -> Iterator[StudySubject]:
         if config.zscore:
             responses = responses.zscore(by=config.zscore)
         regions = _regions(responses.voxels, config.rois)
-        stimuli = nsd.stimuli.select(np.unique(responses.stimulus))
+        ids = np.unique(responses.stimulus)
+        try:
+            stimuli = nsd.captioned_stimuli(ids)
+        except DataNotDownloaded:
+            stimuli = nsd.stimuli.select(ids)  # captions are a separate download
         yield StudySubject(
             name=f"subj{int(subject):02d}",
             stimuli=stimuli,

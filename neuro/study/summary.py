@@ -19,26 +19,22 @@ def layer_rows(
     """Return the rows of one model and layer: mean r per region, and r2/NC where there is a ceiling."""
     ev = config.evaluation
     table = roi_summary(
-        subject.truth,
-        found["prediction"],
+        None,
         subject.rois,
-        subject.ceiling,
-        ceiling_floor=ev.ceiling_floor,
+        Y=subject.truth,
+        Y_hat=found["prediction"],
+        ceiling=subject.ceiling,
+        floor=ev.ceiling_floor,
+        groups=subject.design.groups[subject.design.tested],
         n_bootstraps=ev.n_bootstraps,
         n_permutations=ev.n_permutations,
-        groups=subject.design.groups[subject.design.tested],
         seed=config.seed,
+        labels={"subject": subject.name, "model": model, "layer": layer},
     )
     table["cv_r2"] = [float(np.nanmean(found["cv_r2"][subject.rois[roi]])) for roi in table["roi"]]
     split = ev.split or (f"{ev.folds} folds" if ev.folds else f"random {ev.test:g}")
-    table = table.assign(
-        subject=subject.name,
-        model=model,
-        layer=layer,
-        split=split,
-        n_train=subject.counts["n_train_images"],
-        n_test=subject.counts["n_test_images"],
-    )
+    counts = {k: subject.counts[f"{k}_images"] for k in ("n_train", "n_test")}
+    table = table.assign(split=split, on_edge=found["on_edge"], **counts)
     return table.to_dict("records")
 
 

@@ -41,8 +41,9 @@ class Tree:
     shared: np.ndarray = field(default_factory=lambda: np.array([]))
     psc: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
     ncsnr: dict[int, np.ndarray] = field(default_factory=dict)
+    snr: np.ndarray = field(default_factory=lambda: np.array([]))
     labels: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
-    hemi: dict[int, np.ndarray] = field(default_factory=dict)
+    hemi: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
     images: np.ndarray = field(default_factory=lambda: np.array([]))
     n_trials: int = 0
     invalid: tuple[int, int, int] = (0, 0, 0)
@@ -165,6 +166,7 @@ def _write_volume(tree, subject, space, shape, mm, n_sessions, snr, rng):
     session = np.arange(len(stimulus)) // tree.n_trials
     signal = rng.standard_normal((stimulus.max() + 1, n_vox))[stimulus]
     strength = np.broadcast_to(snr, (n_vox,)) if np.ndim(snr) == 0 else rng.uniform(*snr, n_vox)
+    tree.snr = strength.reshape(shape)
     psc = 1.2 * (strength * signal + rng.standard_normal(signal.shape))
     psc *= rng.uniform(0.5, 1.5, (n_sessions, n_vox))[session]
     psc += rng.uniform(-3, 3, (n_sessions, n_vox))[session]
@@ -197,7 +199,7 @@ def _write_volume(tree, subject, space, shape, mm, n_sessions, snr, rng):
     cortex = brain.copy()
     cortex[:, :, -1] = False
     left = np.arange(shape[0])[:, None, None] < shape[0] / 2
-    tree.hemi[subject] = np.where(cortex, np.where(left, "L", "R"), "")
+    tree.hemi[subject, space] = np.where(cortex, np.where(left, "L", "R"), "")
     general = np.zeros(shape, int)
     general[1:, :3, :] = 1
     visual = rng.integers(0, 8, shape)
@@ -226,7 +228,9 @@ def _write_behaviour(tree, subject, subjectim, order, runs, n_sessions):
         for r, length in enumerate(runs):
             for k in range(length):
                 image = order[t]
-                rows.append((subject, s + 1, r + 1, k + 1, subjectim[subject - 1][image] + 1, image + 1, t % 2, 500 + t))
+                rows.append(
+                    (subject, s + 1, r + 1, k + 1, subjectim[subject - 1][image] + 1, image + 1, t % 2, 500 + t)
+                )
                 t += 1
     columns = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "RT"]
     path = tree.root / f"nsddata/ppdata/subj{subject:02d}/behav/responses.tsv"
@@ -283,7 +287,9 @@ def _write_pictures(tree, table, rng):
     for part in ("train", "val"):
         entries = []
         for image, row in table[table["cocoSplit"] == f"{part}2017"].iterrows():
-            entries += [{"image_id": int(row.cocoId), "id": 7, "caption": f" caption {k}\nof {image}"} for k in range(2)]
+            entries += [
+                {"image_id": int(row.cocoId), "id": 7, "caption": f" caption {k}\nof {image}"} for k in range(2)
+            ]
         (folder / f"annotations/captions_{part}2017.json").write_text(json.dumps({"annotations": entries}))
 
 

@@ -204,7 +204,7 @@ def test_truncated_nifti_gives_no_partial_result(own_tree, tmp_path):
     path = own_tree.betas(4, 2, prep="fithrf", suffix="nii.gz")
     path.write_bytes(path.read_bytes()[:-3000])
     nsd = NSD(own_tree.root, cache=tmp_path / "cache")
-    with pytest.raises(CorruptFile, match="betas_session04.*ends early"):
+    with pytest.raises(CorruptFile, match=r"betas_session04.*ends early"):
         nsd.responses(2, betas="b2", roi="nsdgeneral").to_numpy()
     kept = sorted(p.name[:9] for p in (tmp_path / "cache").rglob("*.npy"))
     assert kept == ["session01", "session02", "session03"]

@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 _CIRCLE = [(math.cos(2 * math.pi * k / 28), math.sin(2 * math.pi * k / 28)) for k in range(28)]
-_FLAG = 128  # added to an object's number where its marked part (a face) shows
+FLAG = 128  # added to an object's number where its marked part (a face) shows
 
 
 def shade(colour: Sequence[float], factor: float) -> Colour:
@@ -26,12 +26,14 @@ def shade(colour: Sequence[float], factor: float) -> Colour:
     >>> shade((100, 200, 50), 1.5)
     (150, 255, 75)
     """
-    return tuple(0 if c * factor < 0 else 255 if c * factor > 255 else int(c * factor) for c in colour)
+    r, g, b = (0 if c * factor < 0 else 255 if c * factor > 255 else int(c * factor) for c in colour)
+    return r, g, b
 
 
 def mix(a: Sequence[float], b: Sequence[float], t: float) -> Colour:
     """Return the colour a share ``t`` of the way from ``a`` to ``b``."""
-    return tuple(int(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    red, green, blue = (int(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def smooth(points: Sequence[Point], n: int = 4, closed: bool = True) -> list[Point]:
@@ -83,7 +85,7 @@ class Canvas:
         self.mark.rectangle((0, 0, self.n, self.n), fill=self._stamp(grain))
 
     def _stamp(self, grain: tuple[float, float]) -> Colour:
-        return (int(grain[0] * 400), int(grain[1] * 400), self.ink + (_FLAG if self.flag else 0))
+        return (int(grain[0] * 400), int(grain[1] * 400), self.ink + (FLAG if self.flag else 0))
 
     def area(self, points: Sequence[Point], colour: Colour, grain: tuple[float, float] | None = (0.04, 0.03)) -> None:
         """Fill a polygon given in samples; ``grain=None`` paints a detail that keeps what lies under it."""
@@ -241,10 +243,17 @@ class Pen:
             length = math.hypot(x1 - x0, y1 - y0) or 1e-6
             nx, ny = (y0 - y1) / length, (x1 - x0) / length
             base = math.atan2(ny, nx)
-            outline = [(x0 + w0 * math.cos(base + k * math.pi / 5), y0 + w0 * math.sin(base + k * math.pi / 5))
-                       for k in range(6)]
-            outline += [(x1 + w1 * math.cos(base + math.pi + k * math.pi / 5),
-                         y1 + w1 * math.sin(base + math.pi + k * math.pi / 5)) for k in range(6)]
+            outline = [
+                (x0 + w0 * math.cos(base + k * math.pi / 5), y0 + w0 * math.sin(base + k * math.pi / 5))
+                for k in range(6)
+            ]
+            outline += [
+                (
+                    x1 + w1 * math.cos(base + math.pi + k * math.pi / 5),
+                    y1 + w1 * math.sin(base + math.pi + k * math.pi / 5),
+                )
+                for k in range(6)
+            ]
             self.area(outline, colour, grain)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:

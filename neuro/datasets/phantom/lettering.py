@@ -42,7 +42,9 @@ def _strokes(text: str) -> list[list[tuple[float, float]]]:
 LETTERS = {letter: (width, _strokes(code)) for letter, (width, code) in _GLYPHS.items()}
 
 
-def draw_word(pen: Pen, word: str, x: float, y: float, width: float, height: float, ink: Colour, weight: float = 1.0) -> None:
+def draw_word(
+    pen: Pen, word: str, x: float, y: float, width: float, height: float, ink: Colour, weight: float = 1.0
+) -> None:
     """Write ``word`` (A-Z) centred on (x, y), as large as fits into ``width`` by ``height``."""
     gap = 1.5
     advance = [LETTERS[c][0] for c in word]

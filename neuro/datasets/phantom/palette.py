@@ -22,7 +22,14 @@ NAMED: dict[str, Colour] = {
     "white": (238, 236, 230),
 }
 CLOTHES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "grey", "white")
-SKIN: tuple[Colour, ...] = ((244, 208, 180), (230, 184, 150), (206, 154, 112), (166, 114, 76), (120, 78, 52), (86, 56, 40))
+SKIN: tuple[Colour, ...] = (
+    (244, 208, 180),
+    (230, 184, 150),
+    (206, 154, 112),
+    (166, 114, 76),
+    (120, 78, 52),
+    (86, 56, 40),
+)
 HAIR: dict[str, Colour] = {
     "black": (34, 28, 28),
     "brown": (88, 56, 34),

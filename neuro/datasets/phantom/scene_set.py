@@ -22,8 +22,9 @@ class SceneSet:
     ----------
     images : uint8 array (n, size, size, 3)
     table : DataFrame
-        One row per picture: ``stimulus`` (the scene's index), ``category``, ``kind``, ``label``, ``background``, ``captions``
-        (list of 5 str) and ``objects`` (list of JSON-able dicts: name, category, label, x, y, size, width, height, colour, parts).
+        One row per picture: ``stimulus`` (the scene's index), ``category``, ``kind``, ``label``, ``background``,
+        ``captions`` (list of 5 str) and ``objects`` (list of JSON-able dicts: name, category, label, x, y, size, width,
+        height, colour, parts).
     scenes : tuple of Scene
     """
 

@@ -1,0 +1,47 @@
+"""Figures of encoding studies. Every function returns a matplotlib Figure and shows nothing.
+
+===========================  ==============================================================================
+:func:`layer_profile`        score of every layer in depth order, per region, with intervals and ceilings
+:func:`best_layer_by_roi`    best layer of each region (one model), or models side by side
+:func:`layer_roi_heatmap`    region x layer matrix
+:func:`voxel_histograms`     distribution of voxel scores per region, models against controls
+:func:`noise_ceiling_scatter`  explained against explainable variance per voxel
+:func:`prf_maps`             estimated against true receptive fields
+:func:`volume_map`           slices through a volume
+:func:`surface_map`          inflated fsaverage5 from four sides
+:func:`to_fsaverage5`        values of voxels or vertices onto that mesh
+:func:`is_mni_like`          whether voxels lie on the template's cortex
+:func:`contact_sheet`        stimuli with captions
+:func:`model_styles`         the colours and dashes all figures share
+===========================  ==============================================================================
+"""
+
+from neuro.plotting.best_layer import best_layer_by_roi
+from neuro.plotting.cortex import is_mni_like, load_fsaverage5, to_fsaverage5
+from neuro.plotting.heatmap import layer_roi_heatmap
+from neuro.plotting.images import contact_sheet
+from neuro.plotting.prf import prf_maps
+from neuro.plotting.profiles import layer_profile
+from neuro.plotting.style import metric_label, model_styles, new_figure, short_names
+from neuro.plotting.surface import surface_map
+from neuro.plotting.volume import volume_map
+from neuro.plotting.voxelwise import noise_ceiling_scatter, voxel_histograms
+
+__all__ = [
+    "best_layer_by_roi",
+    "contact_sheet",
+    "is_mni_like",
+    "layer_profile",
+    "layer_roi_heatmap",
+    "load_fsaverage5",
+    "metric_label",
+    "model_styles",
+    "new_figure",
+    "noise_ceiling_scatter",
+    "prf_maps",
+    "short_names",
+    "surface_map",
+    "to_fsaverage5",
+    "volume_map",
+    "voxel_histograms",
+]

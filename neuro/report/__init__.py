@@ -1,0 +1,27 @@
+"""Results of a study and the page that tells them.
+
+========================  ======================================================================
+:class:`StudyResults`     all that a study found; ``save`` and ``load`` use plain files
+:class:`SubjectResults`   scores per voxel of one subject
+:func:`write_report`      one self-contained HTML file
+:func:`summarise`         the tables behind it: group scores, best layers, ceilings
+:func:`answer`            what was found, in sentences made from the numbers
+:func:`methods`           the methods paragraphs that the configuration implies
+========================  ======================================================================
+"""
+
+from neuro.report.methods import methods
+from neuro.report.results import TABLE_COLUMNS, StudyResults, SubjectResults
+from neuro.report.summary import Summary, answer, summarise
+from neuro.report.write import write_report
+
+__all__ = [
+    "TABLE_COLUMNS",
+    "StudyResults",
+    "SubjectResults",
+    "Summary",
+    "answer",
+    "methods",
+    "summarise",
+    "write_report",
+]
