@@ -82,7 +82,7 @@ class Responses:
         if len(table) != n:
             hint = " The array looks transposed: pass its transpose." if len(table) == v else ""
             raise ShapeMismatch(f"the trials table has {len(table):,} rows, the data {n:,} trials.{hint}")
-        if "stimulus" in table and table["stimulus"].isna().any():
+        if "stimulus" in table and bool(table["stimulus"].isna().any()):
             raise ShapeMismatch(
                 f"{int(table['stimulus'].isna().sum()):,} trials have no stimulus: select them out first."
             )
@@ -186,7 +186,7 @@ class Responses:
         Parameters
         ----------
         by : column of the trials table, or None for all trials together
-            "session" is NSD's convention and what its stored ncsnr means.
+            "session" is NSD's convention and what its stored ncsnr means; "run" means each run of each session.
         fit : "all" or selection of training trials
             Whose mean and s.d. to use; the default takes all trials, test trials included, as NSD does.
         ddof : 0 or 1
@@ -200,7 +200,10 @@ class Responses:
         if by is not None and by not in self._trials:
             raise ValueError(f"no column {by!r} in the trials table{nearest(by, self._trials.columns)}")
         check_option("ddof", ddof, [0, 1])
-        codes = np.zeros(self.n_trials, int) if by is None else pd.factorize(self._trials[by])[0]
+        codes = np.zeros(self.n_trials, int)
+        if by is not None:
+            columns = ["session", "run"] if by == "run" and "session" in self._trials else [by]
+            codes = self._trials.groupby(columns, sort=False).ngroup().to_numpy()
         mask = np.ones(self.n_trials, bool)
         if not (isinstance(fit, str) and fit == "all"):
             mask = np.zeros(self.n_trials, bool)
@@ -231,7 +234,7 @@ class Responses:
             return kept.average_repeats()
         # Columns that differ between the trials of a stimulus (session, run, repeat...) describe no average.
         grouped = self._trials.groupby("stimulus", sort=True)
-        same = [c for c in self._trials if c != "stimulus" and (grouped[c].nunique(dropna=False) == 1).all()]
+        same = [c for c in self._trials if c != "stimulus" and bool((grouped[c].nunique(dropna=False) == 1).all())]
         table = self._trials.iloc[order[first]][["stimulus", *same]].reset_index(drop=True)
         table = table.drop(columns=[c for c in ("trial", "repeat") if c in table]).assign(n_repeats=counts)
         step = {"step": "average repeats", "n_stimuli": len(counts), "n_repeats": _counts(counts)}
@@ -306,7 +309,7 @@ class Responses:
         if isinstance(name, str):
             if name in self.splits:
                 train, test = self.splits[name]()
-            elif name in self._trials and self._trials[name].isin([True, False]).all():
+            elif name in self._trials and bool(self._trials[name].isin([True, False]).all()):
                 name = self._trials[name].to_numpy(bool)
             else:
                 flags = [c for c in self._trials if self._trials[c].dtype == bool]

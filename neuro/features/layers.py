@@ -3,7 +3,8 @@
 Every module is watched while two inputs, then three, pass through. The axis whose length follows the number of inputs
 is the batch (it need not come first, and windowed attention folds image parts into it). The inputs differ in their
 upper or in their lower half only, so the axis along which an output's change moves is the vertical one, of maps and of
-tokens; tokens whose value no input changes are class or register tokens. Nothing is inferred from names or from the kind of network.
+tokens; tokens whose value no input changes are class or register tokens. Nothing is inferred from names or from the
+kind of network.
 """
 
 from __future__ import annotations

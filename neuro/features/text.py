@@ -129,7 +129,7 @@ class TextExtractor(FeatureSource):
         if stimuli.kind == "text":
             return [[text] for text in stimuli.images(ids)]
         captions = stimuli.captions(ids)
-        for key, found in zip(ids, captions, strict=True):
+        for key, found in zip(np.asarray(ids).tolist(), captions, strict=True):
             if not found:
                 raise ShapeMismatch(f"stimulus {key!r} has no caption.")
         return captions

@@ -77,7 +77,8 @@ def prepare(config: StudyConfig, cache: StepCache, subject: StudySubject) -> Pre
         }
         if "n_repeats" in mean.trials and "repeats" not in counts:
             n = mean.trials["n_repeats"]
-            counts["repeats"] = str(n.min()) if n.min() == n.max() else f"{n.min()}-{n.max()}"
+            low, high = int(n.min()), int(n.max())
+            counts["repeats"] = str(low) if low == high else f"{low}-{high}"
         sides = np.zeros((2, len(design.folds), len(design.stimulus)), bool)
         for i, fold in enumerate(design.folds):
             for side, rows in enumerate(fold):

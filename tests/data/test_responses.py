@@ -355,3 +355,15 @@ def test_fsaverage_atlases_select_vertices_and_map_back(real_data):
     np.testing.assert_allclose(medians, [59, 130, 65, 129], atol=1)
     back = v1.to_surface(values)
     np.testing.assert_array_equal(v1.from_surface(*back), values)
+
+
+def test_runs_of_different_sessions_are_different_runs(rng):
+    trials = pd.DataFrame(
+        {"stimulus": range(12), "session": np.repeat([1, 2], 6), "run": np.tile([1, 1, 1, 2, 2, 2], 2)}
+    )
+    Z = (
+        Responses(rng.standard_normal((12, 2)) + 10 * trials[["session"]].to_numpy(), trials)
+        .zscore(by="run")
+        .to_numpy()
+    )
+    np.testing.assert_allclose(Z.reshape(4, 3, 2).mean(1), 0, atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def write_pictures(path: Path, captions: Path, n: int, size: int, seed: int, n_j
     return Seen(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("energy", "colour", "shown")))
 
 
-def _blocks(n: int, size: int, seed: int, n_jobs: int) -> Iterator[tuple[int, tuple]]:
+def _blocks(n: int, size: int, seed: int, n_jobs: int) -> Iterator[tuple[int, Any]]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
