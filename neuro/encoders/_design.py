@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from neuro.encoders._arrays import gram64
-from neuro.encoders._eigh import eigh
+from neuro.encoders._eigh import decompose
 from neuro.encoders._grid import FoldFactor
 from neuro.encoders._splits import Fold
 
@@ -70,7 +70,7 @@ class Design:
         gram = self.gram
         if self.form == "dual" and self.intercept:
             gram = _double_centred(gram)
-        lam, V = _decompose(gram, min(self.n - self.intercept, self.p), alpha_min, self.dtype)
+        lam, V = decompose(gram, min(self.n - self.intercept, self.p), alpha_min, self.dtype)
         self._whole = lam, V.to(self.dtype)
         return self._whole
 
@@ -95,7 +95,7 @@ class Design:
             mean = train.mean(0, dtype=torch.float64) * self.intercept
             train = train - mean.to(self.dtype)
             gram = gram64(train)
-        lam, Q = _decompose(gram, rank, alpha_min, self.dtype)
+        lam, Q = decompose(gram, rank, alpha_min, self.dtype)
         del gram
         Z = (val.to(Q.dtype) - mean.to(Q.dtype)) @ Q
         Q = Q.to(self.dtype)
@@ -109,21 +109,13 @@ class Design:
             mean = within.mean(0)
             across -= across.mean(1, keepdim=True) + mean - mean.mean()
             within = _double_centred(within)
-        lam, U = _decompose(within, rank, alpha_min, self.dtype)
+        lam, U = decompose(within, rank, alpha_min, self.dtype)
         return FoldFactor(lam, across.to(U.dtype) @ U, U.to(self.dtype))
 
 
 def _double_centred(K: torch.Tensor) -> torch.Tensor:
     mean = K.mean(0)
     return K - mean - mean[:, None] + mean.mean()
-
-
-def _decompose(gram: torch.Tensor, rank: int, alpha_min: float, dtype: torch.dtype):
-    """Diagonalise and drop the null space, where coordinates are rounding and ``1 / lambda`` is not."""
-    lam, V = eigh(gram, alpha_min, dtype)
-    noise = len(lam) * torch.finfo(torch.float64).eps * float(lam[-1].abs())
-    keep = max(len(lam) - rank, int(torch.count_nonzero(lam <= noise)))
-    return lam[keep:].contiguous(), V[:, keep:].contiguous()
 
 
 def _centred(features, order, mean, scale: float, dtype: torch.dtype) -> torch.Tensor:

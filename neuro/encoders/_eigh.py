@@ -47,6 +47,17 @@ def eigh(A: torch.Tensor, alpha_min: float = 0.0, dtype: torch.dtype = torch.flo
         return lam.to(A.device), V.to(A.device)
 
 
+def decompose(gram: torch.Tensor, rank: int, alpha_min: float, dtype: torch.dtype):
+    """Return ``eigh`` without the null space, where coordinates are rounding and ``1 / (lambda + alpha)`` is large.
+
+    ``rank`` is the most that the matrix can have: stimuli (less one for an intercept) or features.
+    """
+    lam, V = eigh(gram, alpha_min, dtype)
+    noise = len(lam) * torch.finfo(torch.float64).eps * float(lam[-1].abs())
+    keep = max(len(lam) - rank, int(torch.count_nonzero(lam <= noise)))
+    return lam[keep:].contiguous(), V[:, keep:].contiguous()
+
+
 def _eigh_deflated(A: torch.Tensor, alpha_min: float):
     """Largest eigenpairs in float64, the rest in float32; None where that would not be accurate enough."""
     theta, V1, norm = _largest_eigenpairs(A)

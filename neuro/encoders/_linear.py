@@ -34,19 +34,19 @@ class LinearEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         array or tensor (n_stimuli, n_voxels), or (n_stimuli,) if fitted to flat responses
         """
         check_is_fitted(self)
-        if isinstance(X, torch.Tensor):
-            if X.ndim != 2 or X.shape[1] != self.n_features_in_:
-                raise ShapeMismatch(
-                    f"X must be (n_stimuli, {self.n_features_in_}), as in fit; its shape is {tuple(X.shape)}."
-                )
-            _check_finite("X", X, "features")
-            return self._apply(X.detach(), lambda a: tensor_of(a, X.device))
-        X = validate_data(self, _no_float16(X), reset=False, dtype=[np.float64, np.float32])
-        return self._apply(X, array_of)
+        if not isinstance(X, torch.Tensor):
+            X = validate_data(self, _no_float16(X), reset=False, dtype=[np.float64, np.float32])
+            return self._apply(as_tensor(X)).numpy()
+        if X.ndim != 2 or X.shape[1] != self.n_features_in_:
+            raise ShapeMismatch(
+                f"X must be (n_stimuli, {self.n_features_in_}), as in fit; its shape is {tuple(X.shape)}."
+            )
+        _check_finite("X", X, "features")
+        return self._apply(X.detach())
 
-    def _apply(self, X: Any, fetch: Any) -> Any:
-        weights = fetch(self.coef_)
-        return as_dtype(X, weights) @ weights.T + fetch(self.intercept_)
+    def _apply(self, X: torch.Tensor) -> torch.Tensor:
+        weights = tensor_of(self.coef_, X.device)
+        return X.to(weights.dtype) @ weights.T + tensor_of(self.intercept_, X.device)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R2, averaged over voxels.
@@ -160,8 +160,3 @@ def _check_finite(name: str, A: torch.Tensor, columns: str) -> None:
 def _no_float16(a: Any) -> Any:
     """Return half precision, which is for storage, as float32."""
     return a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float16 else a
-
-
-def as_dtype(X: Any, weights: Any) -> Any:
-    """Return ``X`` in the precision of the weights."""
-    return X.to(weights.dtype) if isinstance(X, torch.Tensor) else X.astype(weights.dtype, copy=False)

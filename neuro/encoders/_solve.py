@@ -10,7 +10,7 @@ import torch
 from neuro.encoders._alphas import positive
 from neuro.encoders._arrays import as_tensor, gram64, like_input, working_dtype
 from neuro.encoders._cv import resolve_form
-from neuro.encoders._eigh import eigh
+from neuro.encoders._eigh import decompose
 from neuro.errors import ShapeMismatch
 
 
@@ -68,10 +68,9 @@ def _solve(X: torch.Tensor, Y: torch.Tensor, alpha: torch.Tensor, form: str) -> 
     if X.dtype == torch.float64:
         U, s, Vt = torch.linalg.svd(X, full_matrices=False)
         return (Y.T @ U).mul_(s / (s**2 + alpha)) @ Vt
-    if form == "primal":
-        lam, Q = eigh(gram64(X), float(alpha.min()), X.dtype)
-        Q = Q.to(X.dtype)
-        return ((Y.T @ X) @ Q).mul_((1 / (lam.clamp(min=0) + alpha)).to(X.dtype)) @ Q.T
-    lam, U = eigh(gram64(X.T), float(alpha.min()), X.dtype)
-    U = U.to(X.dtype)
-    return ((Y.T @ U).mul_((1 / (lam.clamp(min=0) + alpha)).to(X.dtype)) @ U.T) @ X
+    primal = form == "primal"
+    lam, V = decompose(gram64(X if primal else X.T), min(X.shape), float(alpha.min()), X.dtype)
+    V, shrink = V.to(X.dtype), (1 / (lam + alpha)).to(X.dtype)
+    if primal:
+        return (Y.T @ X @ V).mul_(shrink) @ V.T
+    return (Y.T @ V).mul_(shrink) @ V.T @ X

@@ -11,9 +11,9 @@ import torch
 import neuro
 from neuro._check import check_option, check_positive_int
 from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
-from neuro.encoders._arrays import like_input, matmul64
+from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._cv import resolve_form, solve_ridge_cv
-from neuro.encoders._linear import LinearEncoder, as_dtype, check_fit_data
+from neuro.encoders._linear import LinearEncoder, check_fit_data
 from neuro.encoders._scores import SCORES
 from neuro.encoders._solve import solve_ridge
 from neuro.encoders._splits import check_groups, make_splits, warn_of_repeats
@@ -305,11 +305,11 @@ class RidgeCV(LinearEncoder):
             self._coef = self._dual @ self._X_train
         return self._coef
 
-    def _apply(self, X: Any, fetch: Any) -> Any:
+    def _apply(self, X: torch.Tensor) -> torch.Tensor:
         if "_dual" not in self.__dict__:
-            return super()._apply(X, fetch)
-        dual, rows = fetch(self._dual), fetch(self._X_train)
-        return (as_dtype(X, rows) @ rows.T) @ dual.T + fetch(self.intercept_)
+            return super()._apply(X)
+        dual, rows = tensor_of(self._dual, X.device), tensor_of(self._X_train, X.device)
+        return (X.to(rows.dtype) @ rows.T) @ dual.T + tensor_of(self.intercept_, X.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with tensors as numpy arrays, without what can be worked out again."""

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold, LeaveOneGroupOut, ShuffleSplit, TimeSeriesSplit
+from torch.utils.flop_counter import FlopCounterMode
 
 from neuro.encoders import AlphaAtBoundaryWarning, Ridge, RidgeCV
 from neuro.encoders import _cv as solver
@@ -73,7 +74,7 @@ def test_single_penalty_is_fixed_ridge(planted):
 
 
 def test_the_published_recipe_gives_the_published_numbers():
-    rs = np.random.RandomState(0)  # noqa: NPY002  the numbers belong to this generator
+    rs = np.random.RandomState(0)
     X = np.hstack([rs.randn(120, 30), rs.randn(120, 50)])
     X -= X.mean(0)
     W = np.vstack([rs.randn(30, 7) * 0.5, rs.randn(50, 7) * 0.05])
@@ -175,7 +176,7 @@ def test_cost_is_flat_in_the_number_of_penalties(planted):
     counts = {}
     X, Y = (torch.from_numpy(a) for a in planted(200, 40, 300))
     for n_alphas in (10, 100):
-        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:
             solver.solve_ridge_cv(X, Y, np.logspace(-3, 3, n_alphas), RidgeCV()._splits(200, None), dtype=X.dtype)
         counts[n_alphas] = counter.get_total_flops()
     per_penalty = (counts[100] - counts[10]) / 90
