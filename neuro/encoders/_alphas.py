@@ -10,6 +10,7 @@ import numpy as np
 
 from neuro._check import is_tensor
 
+MARGIN = 1e-6  # share of the response's variance by which a prediction must beat the mean to count as one
 EDGE_SHARE = 0.05  # of the voxels above baseline that may sit on an edge before it is worth a word
 EDGE_STEP = 2  # decades that an edge is moved by
 EDGE_MOVES = 2  # at most
@@ -67,7 +68,7 @@ def check_alphas(alphas: Any) -> np.ndarray | None:
 def positive(name: str, value: Any) -> np.ndarray:
     """Return ``value`` as a float64 array of finite positive numbers."""
     try:
-        array = np.array(value.detach().cpu() if is_tensor(value) else value, dtype=np.float64)
+        array = np.array(value.detach().cpu().numpy() if is_tensor(value) else value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be positive numbers, got {value!r}.") from None
     bad = array[~(np.isfinite(array) & (array > 0))]
@@ -113,7 +114,7 @@ def _moved(ratio: float) -> np.ndarray:
     return 10.0 ** (EDGE_STEP * np.arange(1, per_move * EDGE_MOVES + 1) / per_move)
 
 
-def select(scores: np.ndarray, baseline: np.ndarray, grid: Grid, local: bool):
+def select(scores: np.ndarray, baseline: np.ndarray, variance: np.ndarray | float, grid: Grid, local: bool):
     """Choose penalties by score, moving the edges of the grid where too many predictable voxels sit on one.
 
     Parameters
@@ -121,6 +122,8 @@ def select(scores: np.ndarray, baseline: np.ndarray, grid: Grid, local: bool):
     scores : array (n_alphas of the whole grid, n_voxels)
     baseline : array (n_voxels,)
         Score of predicting the training mean.
+    variance : array (n_voxels,) or float
+        What one unit of explained variance is worth in scores.
     grid : Grid
     local : bool
         One penalty per voxel, or one for all by the mean score.
@@ -134,7 +137,7 @@ def select(scores: np.ndarray, baseline: np.ndarray, grid: Grid, local: bool):
     start, stop = grid.given.start, grid.given.stop
     moves = [EDGE_MOVES if s else 0 for s in grid.steps]
     while True:
-        best, boundary = _best(scores[start:stop], baseline, grid.alphas[start:stop], local)
+        best, boundary = _best(scores[start:stop], baseline + MARGIN * variance, grid.alphas[start:stop], local)
         low = moves[0] and boundary.share_at_lower > EDGE_SHARE
         high = moves[1] and boundary.share_at_upper > EDGE_SHARE
         if not (low or high):
@@ -149,10 +152,12 @@ def select(scores: np.ndarray, baseline: np.ndarray, grid: Grid, local: bool):
 
 def _best(scores: np.ndarray, baseline: np.ndarray, alphas: np.ndarray, local: bool):
     n_voxels = scores.shape[1]
-    best = scores.argmax(0) if local else np.full(n_voxels, scores.mean(1, dtype=np.float64).argmax())
-    # ties within rounding of the baseline are not a prediction
-    margin = 4 * np.finfo(scores.dtype).eps * np.abs(baseline)
-    above = scores[best, np.arange(n_voxels)] > baseline + margin
+    falling = np.argsort(-alphas)  # of equal scores (a constant voxel's, say) the largest penalty wins
+    if local:
+        best = falling[scores[falling].argmax(0)]
+    else:
+        best = np.full(n_voxels, falling[scores.mean(1, dtype=np.float64)[falling].argmax()])
+    above = scores[best, np.arange(n_voxels)] > baseline
     at_lower, at_upper = best == alphas.argmin(), best == alphas.argmax()
     if len(alphas) == 1:
         at_lower = at_upper = np.zeros(n_voxels, bool)

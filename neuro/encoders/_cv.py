@@ -87,7 +87,9 @@ def solve_ridge_cv(
         total, baseline, products = _cv_scores(design, folds, responses, scaled, scoring, memory_limit, n_jobs)
         unit = responses.score_unit(scoring) / len(folds)
     scores = total.T.cpu().numpy() * unit
-    kept, best, boundary = select(scores, baseline.cpu().numpy() * unit, grid, local_alpha)
+    floor = baseline.cpu().numpy() * unit
+    variance = np.abs(floor) if scoring == "neg_mse" else 1.0
+    kept, best, boundary = select(scores, floor, variance, grid, local_alpha)
     chosen = torch.from_numpy(best).to(device)
     coef, dual = refit(design, responses, products, scaled[kept], chosen, memory_limit, n_jobs)
     return RidgeCVSolution(

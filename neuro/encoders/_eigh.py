@@ -96,6 +96,7 @@ def _largest_eigenpairs(A: torch.Tensor, block: int = 16, depth: int = 40, toler
     exceeds ``tolerance`` of its value, so that neglecting their coupling to the rest is a second-order effect.
     """
     k = len(A)
+    depth = max(1, min(depth, k // (2 * block)))
     generator = torch.Generator().manual_seed(0)
     W = torch.linalg.qr(torch.randn(k, block, dtype=A.dtype, generator=generator))[0]
     basis = torch.empty(k, block * depth, dtype=A.dtype)

@@ -47,7 +47,7 @@ class PartialFractions:
         f = 1 / (lam[:, None] + alphas)  # (k, n_alphas) float64
         self.n_val = len(Z)
         self.f = f.to(dtype)
-        self.f_far = (f - f[-1]).to(dtype)
+        self.f_far = ((lam[-1] - lam)[:, None] * f * f[-1]).to(dtype)  # f - f[-1], without cancelling
         self.f_near = f.square().to(dtype)
         self.f_sum = (f * Z.sum(0, dtype=torch.float64)[:, None]).to(dtype)
         self.f_both = torch.cat([self.f, self.f_near])

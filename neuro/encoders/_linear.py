@@ -46,7 +46,7 @@ class LinearEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _apply(self, X: torch.Tensor) -> torch.Tensor:
         weights = tensor_of(self.coef_, X.device)
-        return X.to(weights.dtype) @ weights.T + tensor_of(self.intercept_, X.device)
+        return times(X.to(weights.dtype), weights) + tensor_of(self.intercept_, X.device)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R2, averaged over voxels.
@@ -160,3 +160,8 @@ def _check_finite(name: str, A: torch.Tensor, columns: str) -> None:
 def _no_float16(a: Any) -> Any:
     """Return half precision, which is for storage, as float32."""
     return a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float16 else a
+
+
+def times(X: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return ``X @ weights.T`` for weights (n_voxels, n_features) or (n_features,)."""
+    return X @ (weights.T if weights.ndim == 2 else weights)

@@ -13,7 +13,7 @@ from neuro._check import check_option, check_positive_int
 from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._cv import resolve_form, solve_ridge_cv
-from neuro.encoders._linear import LinearEncoder, check_fit_data
+from neuro.encoders._linear import LinearEncoder, check_fit_data, times
 from neuro.encoders._scores import SCORES
 from neuro.encoders._solve import solve_ridge
 from neuro.encoders._splits import check_groups, make_splits, warn_of_repeats
@@ -159,7 +159,7 @@ class RidgeCV(LinearEncoder):
     --------
     >>> rng = np.random.default_rng(0)
     >>> X, W = rng.standard_normal((200, 10)), rng.standard_normal((10, 3))
-    >>> encoder = RidgeCV(cv=5).fit(X, X @ W + rng.standard_normal((200, 3)))
+    >>> encoder = RidgeCV(cv=5).fit(X, X @ W + 5 * rng.standard_normal((200, 3)))
     >>> encoder.coef_.shape, encoder.alpha_.shape, encoder.cv_scores_.shape
     ((3, 10), (3,), (21, 3))
     """
@@ -309,7 +309,7 @@ class RidgeCV(LinearEncoder):
         if "_dual" not in self.__dict__:
             return super()._apply(X)
         dual, rows = tensor_of(self._dual, X.device), tensor_of(self._X_train, X.device)
-        return (X.to(rows.dtype) @ rows.T) @ dual.T + tensor_of(self.intercept_, X.device)
+        return times(X.to(rows.dtype) @ rows.T, dual) + tensor_of(self.intercept_, X.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with tensors as numpy arrays, without what can be worked out again."""

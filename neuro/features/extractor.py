@@ -105,9 +105,7 @@ class Extractor(FeatureSource):
             _as_projection(one, seed)
         self._memory_format = memory_format
         kwargs = dict(model_kwargs or {})
-        if isinstance(model, str) and model.startswith("timm:") and input_size is not None:
-            kwargs = _with_image_size(model, kwargs, input_size)
-        self.network: Network = load_network(model, pretrained, seed, kwargs)
+        self.network: Network = _load_for_size(model, pretrained, seed, kwargs, input_size)
         self.preprocess: Preprocess | CallablePreprocess = as_preprocess(
             preprocess, self.network.preprocess, input_size
         )
@@ -159,7 +157,9 @@ class Extractor(FeatureSource):
         if self.precision.weights != torch.float32 or self.device.type != "cpu":
             module = copy.deepcopy(module).to(device=self.device, dtype=self.precision.weights)
         if self.memory_format == "channels_last":
-            module = module.to(memory_format=torch.channels_last)
+            for weight in module.parameters():
+                if weight.ndim == 4:  # module.to(memory_format=...) fails on networks that also have 3-D convolutions
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return module
 
     @cached_property
@@ -370,20 +370,16 @@ def _setting(table: Mapping[str, Any], layer: str, default: Any) -> Any:
     return default
 
 
-def _with_image_size(model: str, kwargs: dict[str, Any], input_size: Any) -> dict[str, Any]:
-    """Networks with position embeddings are built for one size: tell timm, where its constructor can be told."""
-    import inspect
-
-    import timm
-
-    name = model.removeprefix("timm:")
+def _load_for_size(model: Any, pretrained: Any, seed: int, kwargs: dict[str, Any], input_size: Any) -> Network:
+    """Networks with position embeddings are built for one size: tell the library's constructor where it can be told."""
+    library = model.partition(":")[0] if isinstance(model, str) and input_size is not None else ""
+    option = {"timm": "img_size", "open_clip": "force_image_size"}.get(library)
+    if option is None or option in kwargs:
+        return load_network(model, pretrained, seed, kwargs)
     size = input_size if np.ndim(input_size) == 0 else tuple(input_size)[-2:]
-    if "img_size" in kwargs or name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or not timm.is_model(name):
-        return kwargs
-    module = inspect.getmodule(timm.models.model_entrypoint(name.split(".")[0]))
-    for kind in vars(module).values() if module else ():
-        if isinstance(kind, type) and issubclass(kind, torch.nn.Module) and kind.__module__ == module.__name__:
-            parameters = inspect.signature(kind).parameters
-            if "num_classes" in parameters and "img_size" in parameters:
-                return {**kwargs, "img_size": size}
-    return kwargs
+    try:
+        return load_network(model, pretrained, seed, {**kwargs, option: size})
+    except TypeError as error:
+        if option not in str(error):
+            raise
+        return load_network(model, pretrained, seed, kwargs)

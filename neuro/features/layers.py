@@ -18,7 +18,6 @@ import torch
 
 from neuro.errors import UnknownLayer, nearest
 
-_LOCALITY = 0.05  # smallest difference in half-shares that counts as spatial
 _MAX_SPECIAL = 32
 
 _Where = tuple[str, int, "int | str | None"]  # module, call, item
@@ -170,6 +169,8 @@ def probe(
         axis, fold = changed
         info = LayerInfo("", (), "other", None, (), *where, axis, fold, True, len(found))
         x = info.per_image(out, 3)
+        if torch.equal(x[0], x[1]) and torch.equal(x[0], x[2]) and x.any():
+            return  # position embeddings and other constants that are only repeated for every image
         found[where] = replace(info, shape=tuple(int(s) for s in x.shape[1:]))
         if fold > 1:
             folded[where] = _signature(out, axis)
@@ -262,7 +263,7 @@ class _Evidence:
     def sure(self, axis: int, length: int) -> bool:
         # Along channels the difference is noise with a standard deviation of about 0.4 / sqrt(length).
         clear = self.local[axis] > 0.4 and self.local[axis] > 5 * abs(self.local[1 - axis])
-        return clear or self.local[axis] > max(_LOCALITY, 1.4 / math.sqrt(length))
+        return clear or self.local[axis] > 2.5 / math.sqrt(length)
 
 
 def _look(x: torch.Tensor, image: tuple[int, int] | None) -> _Evidence:
@@ -286,38 +287,45 @@ def _half_share(change: torch.Tensor, axis: int) -> float:
 
 
 def _with_layouts(found, evidence, image, declared) -> dict[_Where, LayerInfo]:
-    """Decide layouts: clear cases by shape and evidence, then the rest by the numbers of tokens seen in clear ones."""
+    """Decide layouts, in order of depth.
+
+    Numbers of tokens are established where evidence is clear, early in the network; later, where attention has mixed
+    all places, an axis is known by its length.
+    """
     out: dict[_Where, LayerInfo] = {}
-    counts: dict[
-        int, tuple[int, ...]
-    ] = {}  # number of tokens -> positions of special ones, from where it first appears
-    for where, info in found.items():
-        axis = _token_axis(info, evidence.get(where))
-        if axis is not None:
-            counts.setdefault(info.shape[axis], _special(evidence[where].change[axis]))
+    counts: dict[int, tuple[int, ...]] = {}  # number of tokens -> positions of special ones
     for where, info in found.items():
         seen = evidence.get(where)
         if len(info.shape) == 1:
-            out[where] = replace(info, layout="vector")
+            info = replace(info, layout="vector")
         elif len(info.shape) == 3 and info.fold == 1:
             layout, grid = _map_layout(info.shape, seen, image)
-            out[where] = replace(info, layout=layout, grid=grid)
+            info = replace(info, layout=layout, grid=grid)
         elif len(info.shape) == 2 and info.fold == 1:
-            axis = _token_axis(info, seen)
-            if axis is None:
-                matching = [a for a in (0, 1) if info.shape[a] in counts]
-                axis = matching[0] if len(matching) == 1 else None
-            out[where] = info if axis is None else _as_tokens(info, axis, counts[info.shape[axis]], image, declared)
-        else:
-            out[where] = info
+            axis = _token_axis(info.shape, seen, counts)
+            if axis is not None:
+                info = _as_tokens(info, axis, counts[info.shape[axis]], image, declared)
+        out[where] = info
     return out
 
 
-def _token_axis(info: LayerInfo, seen: _Evidence | None) -> int | None:
-    if seen is None or len(info.shape) != 2 or not seen.local:
-        return None
-    sure = [a for a in (0, 1) if seen.sure(a, info.shape[a])]
-    return max(sure, key=lambda a: seen.local[a]) if sure else None
+def _token_axis(shape: tuple[int, ...], seen: _Evidence | None, counts: dict[int, tuple[int, ...]]) -> int | None:
+    """Return which of two axes is tokens, establishing its length in ``counts``; None where nothing tells."""
+    known = [a for a in (0, 1) if shape[a] in counts]
+    if len(known) == 1:
+        return known[0]
+    axis = None
+    if 1 in shape:
+        axis = shape.index(1)
+    elif seen is not None:
+        constant = [_special(c) for c in seen.change]
+        # Places already known, and some more that no image changes: class tokens have joined.
+        joined = [a for a in (0, 1) if constant[a] and shape[a] - len(constant[a]) in counts]
+        sure = joined or [a for a in (0, 1) if seen.sure(a, shape[a])]
+        axis = max(sure, key=lambda a: seen.local[a]) if sure else None
+    if axis is not None and shape[axis] not in counts:
+        counts[shape[axis]] = _special(seen.change[axis]) if seen is not None else ()
+    return axis
 
 
 def _as_tokens(info: LayerInfo, axis: int, special, image, declared: int) -> LayerInfo:
@@ -362,7 +370,7 @@ def _fits(pair: tuple[int, ...], image: tuple[int, int] | None) -> bool:
 
 
 def _grid(count: int, image: tuple[int, int] | None) -> tuple[int, int] | None:
-    if image is None or count < 1:
+    if image is None or count < 2:
         return None
     height = round(math.sqrt(count * image[0] / image[1]))
     if height < 1 or count % height or not _fits((height, count // height), image):

@@ -200,8 +200,9 @@ def _timm(name: str, pretrained: Any, seed: int, kwargs: dict[str, Any], keep_te
     if file is not None:
         state = load_state_dict(file)
         adapt = getattr(sys.modules.get(type(module).__module__), "checkpoint_filter_fn", None)
-        if adapt is not None and set(state) != set(module.state_dict()):
-            state = adapt(state, module)
+        own = module.state_dict()
+        if adapt is not None and {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
+            state = adapt(state, module)  # checkpoints of other authors, position embeddings of another size
         _load_strictly(module, state, f"timm:{name}", file)
     elif pretrained is True:
         tag = getattr(module, "pretrained_cfg", {}).get("tag")

@@ -14,8 +14,9 @@ def ridge_by_hand():
         x0, y0 = X.mean(0) * intercept, Y.mean(0) * intercept
         A = X - x0
         alpha = np.broadcast_to(alpha, Y.shape[1:])
-        W = [np.linalg.solve(A.T @ A + a * np.eye(X.shape[1]), A.T @ (y - b)) for a, y, b in zip(alpha, Y.T, y0)]
-        return np.array(W), y0 - np.array(W) @ x0
+        eye = np.eye(X.shape[1])
+        W = np.array([np.linalg.solve(A.T @ A + a * eye, A.T @ y) for a, y in zip(alpha, (Y - y0).T, strict=True)])
+        return W, y0 - W @ x0
 
     return solve
 
@@ -29,7 +30,7 @@ def cv_by_hand():
         for train, val in splits:
             x0, y0 = X[train].mean(0) * intercept, Y[train].mean(0) * intercept
             U, s, Vt = np.linalg.svd(X[train] - x0, full_matrices=False)
-            for row, alpha in zip(total, alphas):
+            for row, alpha in zip(total, alphas, strict=True):
                 P = (X[val] - x0) @ Vt.T @ ((s / (s**2 + alpha))[:, None] * (U.T @ (Y[train] - y0))) + y0
                 error = ((P - Y[val]) ** 2).mean(0)
                 if scoring == "neg_mse":
@@ -37,7 +38,7 @@ def cv_by_hand():
                 elif scoring == "r2":
                     row += 1 - error / Y[val].var(0)
                 else:
-                    row += [np.corrcoef(p, y)[0, 1] for p, y in zip(P.T, Y[val].T)]
+                    row += [np.corrcoef(p, y)[0, 1] for p, y in zip(P.T, Y[val].T, strict=True)]
         return total / len(splits)
 
     return score

@@ -232,6 +232,7 @@ def test_voxels_that_are_constant_are_harmless(planted):
             np.testing.assert_allclose(model.cv_scores_[:, 1], 0, atol=1e-6)
             np.testing.assert_allclose(model.predict(X.astype(dtype))[:, 1], 123.456, rtol=1e-6)
             assert model.boundary_.n_above_baseline <= 2
+            assert model.alpha_[1] == model.alphas_.max()
 
 
 def test_constant_features_are_harmless(planted):
@@ -276,10 +277,10 @@ def test_planted_weights_are_recovered(planted):
 
 
 def test_weights_of_wide_data_wait_until_asked_for_and_follow_the_formula(planted, ridge_by_hand):
-    X, Y = planted(20, 500, 50)
-    model = RidgeCV(ALPHAS).fit(X, Y)
+    X, Y = planted(10, 100, 30)
+    model = RidgeCV(ALPHAS, cv=3).fit(X, Y)
     predicted = model.predict(X)
-    assert "_coef" not in vars(model)  # 20 x 50 numbers and X, not 500 x 50
+    assert "_coef" not in vars(model)  # 10 x (100 + 30) numbers are kept, not 100 x 30
     coef, intercept = ridge_by_hand(X, Y, model.alpha_)
     np.testing.assert_allclose(model.coef_, coef, atol=1e-9)
     np.testing.assert_allclose(X @ coef.T + intercept, predicted, atol=1e-8)

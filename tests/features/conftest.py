@@ -30,6 +30,15 @@ class Toy(torch.nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small networks are slower on many threads, and much slower on threads that other tests keep busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def toy():
     with torch.random.fork_rng(devices=[]):

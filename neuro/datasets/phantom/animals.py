@@ -104,16 +104,22 @@ def _quadruped(pen: Pen, kind: str, coat: Colour, style: dict[str, Any], rng: np
     limb(chest[0] + 0.03, -a, 0.62)
     tx, ty = -half * 1.02, back_y + body_h * 0.25
     if tail == "up":
-        pen.limb(smooth([(tx, ty), (tx - 0.08, ty - 0.08), (tx - 0.07, ty - 0.2)], closed=False), [0.045] * 9, coat,
-                 grain)
+        pen.limb(
+            smooth([(tx, ty), (tx - 0.08, ty - 0.08), (tx - 0.07, ty - 0.2)], closed=False), [0.045] * 9, coat, grain
+        )
     elif tail == "long":
-        pen.limb(smooth([(tx, ty), (tx - 0.1, ty + 0.02), (tx - 0.13, ty - 0.14), (tx - 0.07, ty - 0.25)],
-                        closed=False),
-                 [0.045] * 13, shade(coat, 0.9), grain)
+        pen.limb(
+            smooth([(tx, ty), (tx - 0.1, ty + 0.02), (tx - 0.13, ty - 0.14), (tx - 0.07, ty - 0.25)], closed=False),
+            [0.045] * 13,
+            shade(coat, 0.9),
+            grain,
+        )
     elif tail == "hair":
-        pen.blob([(tx, ty), (tx - 0.08, ty + 0.08), (tx - 0.09, ty + 0.3), (tx - 0.03, ty + 0.28),
-                  (tx + 0.03, ty + 0.05)],
-                 (60, 44, 34) if kind == "horse" else (70, 66, 62), (0.12, 0.16))
+        pen.blob(
+            [(tx, ty), (tx - 0.08, ty + 0.08), (tx - 0.09, ty + 0.3), (tx - 0.03, ty + 0.28), (tx + 0.03, ty + 0.05)],
+            (60, 44, 34) if kind == "horse" else (70, 66, 62),
+            (0.12, 0.16),
+        )
     elif tail == "rope":
         pen.limb([(tx, ty), (tx - 0.035, ty + 0.12), (tx - 0.03, ty + 0.24)], [0.03, 0.02, 0.02], shade(coat, 0.8))
         pen.ellipse(tx - 0.03, ty + 0.26, 0.02, 0.035, (60, 46, 38))
@@ -124,21 +130,48 @@ def _quadruped(pen: Pen, kind: str, coat: Colour, style: dict[str, Any], rng: np
     angle = math.radians(-38 if doing == "eating" and neck > 0.1 else rise)
     nx, ny = half * 0.72, back_y + body_h * 0.32
     hx, hy = nx + neck * math.cos(angle), ny - neck * math.sin(angle)
-    body = [(-half, mid_y - body_h * 0.18), (-half * 0.75, back_y + body_h * 0.02), (0, back_y + body_h * 0.07),
-            (half * 0.6, back_y), (half * 0.92, mid_y - body_h * 0.1), (half * 0.84, mid_y + body_h * 0.3),
-            (half * 0.4, mid_y + body_h * 0.5), (-half * 0.35, mid_y + body_h * 0.42),
-            (-half * 0.85, mid_y + body_h * 0.36)]
+    body = [
+        (-half, mid_y - body_h * 0.18),
+        (-half * 0.75, back_y + body_h * 0.02),
+        (0, back_y + body_h * 0.07),
+        (half * 0.6, back_y),
+        (half * 0.92, mid_y - body_h * 0.1),
+        (half * 0.84, mid_y + body_h * 0.3),
+        (half * 0.4, mid_y + body_h * 0.5),
+        (-half * 0.35, mid_y + body_h * 0.42),
+        (-half * 0.85, mid_y + body_h * 0.36),
+    ]
     base = (nx - body_h * 0.12, ny + body_h * 0.1)
     pen.blob(body, coat, grain)
     wide = body_h * (0.85 if kind != "giraffe" else 0.7)
     pen.limb([base, (hx, hy)], [wide, head * 0.55], coat, grain)
-    pen.veil(smooth([(-half, mid_y + body_h * 0.1), (0, mid_y + body_h * 0.22), (half * 0.9, mid_y + body_h * 0.1),
-                     (half * 0.84, mid_y + body_h * 0.3), (half * 0.4, mid_y + body_h * 0.48),
-                     (-half * 0.85, mid_y + body_h * 0.36)]),
-             (0, 0, 0), 0.22)
-    pen.veil(smooth([(-half * 0.8, back_y + body_h * 0.16), (0, back_y + body_h * 0.14),
-                     (half * 0.7, back_y + body_h * 0.1),
-                     (half * 0.4, mid_y - body_h * 0.2), (-half * 0.5, mid_y - body_h * 0.16)]), (255, 255, 250), 0.16)
+    pen.veil(
+        smooth(
+            [
+                (-half, mid_y + body_h * 0.1),
+                (0, mid_y + body_h * 0.22),
+                (half * 0.9, mid_y + body_h * 0.1),
+                (half * 0.84, mid_y + body_h * 0.3),
+                (half * 0.4, mid_y + body_h * 0.48),
+                (-half * 0.85, mid_y + body_h * 0.36),
+            ]
+        ),
+        (0, 0, 0),
+        0.22,
+    )
+    pen.veil(
+        smooth(
+            [
+                (-half * 0.8, back_y + body_h * 0.16),
+                (0, back_y + body_h * 0.14),
+                (half * 0.7, back_y + body_h * 0.1),
+                (half * 0.4, mid_y - body_h * 0.2),
+                (-half * 0.5, mid_y - body_h * 0.16),
+            ]
+        ),
+        (255, 255, 250),
+        0.16,
+    )
     _pattern(pen, kind, style, rng, coat, half, back_y, mid_y, body_h, base, (hx, hy))
     if kind == "horse":
         pen.limb([(nx - 0.06, ny - 0.06), (hx - head * 0.22, hy - head * 0.2)], [0.1, 0.07], (56, 42, 34), (0.12, 0.16))
@@ -173,8 +206,11 @@ def _head(pen: Pen, kind: str, coat: Colour, snout: float, ear: str, grain: tupl
         trunk = smooth([(0.3, 0.1), (0.5, 0.45), (0.42, 0.95), (0.55, 1.25)], closed=False)
         pen.limb(trunk, list(np.linspace(0.42, 0.15, len(trunk))), coat, grain)
         pen.limb([(0.28, 0.35), (0.5, 0.68), (0.75, 0.68)], [0.1, 0.08, 0.02], (240, 236, 220))
-        pen.blob([(-0.1, -0.42), (-0.55, -0.5), (-0.82, -0.1), (-0.6, 0.4), (-0.25, 0.5), (-0.02, 0.15)],
-                 shade(coat, 0.82), grain)
+        pen.blob(
+            [(-0.1, -0.42), (-0.55, -0.5), (-0.82, -0.1), (-0.6, 0.4), (-0.25, 0.5), (-0.02, 0.15)],
+            shade(coat, 0.82),
+            grain,
+        )
         _eye(pen, 0.2, -0.08, 0.055)
         return
     pen.ball(0, 0, 0.42, 0.38, face, grain)
@@ -198,9 +234,19 @@ def _head(pen: Pen, kind: str, coat: Colour, snout: float, ear: str, grain: tupl
         pen.blob([(-0.2, -0.32), (-0.02, -0.25), (-0.06, 0.2), (-0.22, 0.4), (-0.36, 0.1)], shade(face, 0.62), grain)
 
 
-def _pattern(pen: Pen, kind: str, style: dict[str, Any], rng: np.random.Generator, coat: Colour, half: float,
-             back_y: float, mid_y: float, body_h: float,
-             base: tuple[float, float], head: tuple[float, float]) -> None:
+def _pattern(
+    pen: Pen,
+    kind: str,
+    style: dict[str, Any],
+    rng: np.random.Generator,
+    coat: Colour,
+    half: float,
+    back_y: float,
+    mid_y: float,
+    body_h: float,
+    base: tuple[float, float],
+    head: tuple[float, float],
+) -> None:
     if kind == "zebra":
         for k in range(11):
             x = -half * 0.88 + k * half * 0.155
@@ -228,8 +274,10 @@ def _pattern(pen: Pen, kind: str, style: dict[str, Any], rng: np.random.Generato
         for _ in range(5):
             x, y = half * (rng.random() * 1.4 - 0.75), mid_y + body_h * (rng.random() * 0.44 - 0.28)
             r = 0.045 + 0.04 * rng.random()
-            pts = [(x + r * (0.8 + 0.5 * rng.random()) * math.cos(u), y + r * (0.6 + 0.4 * rng.random()) * math.sin(u))
-                   for u in np.arange(6) * 1.05]
+            pts = [
+                (x + r * (0.8 + 0.5 * rng.random()) * math.cos(u), y + r * (0.6 + 0.4 * rng.random()) * math.sin(u))
+                for u in np.arange(6) * 1.05
+            ]
             pen.blob(pts, dark, None)
     elif kind == "cat":
         for k in range(6):
@@ -263,8 +311,9 @@ def _bird(pen: Pen, coat: Colour, style: dict[str, Any], rng: np.random.Generato
     for x in (0.0, 0.08):
         pen.limb([(x, 0.2), (x + 0.01, 0.35), (x + 0.07, 0.36)], [0.022, 0.022, 0.018], (200, 130, 50))
     pen.area([(-0.22, 0.06), (-0.5, 0.22), (-0.44, 0.3), (-0.18, 0.18)], shade(coat, 0.65), grain)
-    pen.blob([(-0.28, 0.06), (-0.1, -0.1), (0.12, -0.18), (0.27, -0.05), (0.2, 0.16), (0.0, 0.26), (-0.2, 0.2)], coat,
-             grain)
+    pen.blob(
+        [(-0.28, 0.06), (-0.1, -0.1), (0.12, -0.18), (0.27, -0.05), (0.2, 0.16), (0.0, 0.26), (-0.2, 0.2)], coat, grain
+    )
     pen.ellipse(0.14, 0.1, 0.1, 0.12, shade(coat, 1.4), None)
     pen.blob([(-0.3, 0.12), (-0.12, -0.06), (0.06, -0.02), (0.05, 0.12), (-0.12, 0.19)], shade(coat, 0.72), grain)
     pen.ball(0.22, -0.2, 0.15, 0.14, coat, grain)
@@ -277,16 +326,29 @@ def _duck(pen: Pen, coat: Colour, style: dict[str, Any], rng: np.random.Generato
     if style["doing"] == "swimming":
         for k in range(3):
             w = 0.44 + 0.05 * k
-            pen.line(smooth([(-w, 0.32 + 0.03 * k), (0, 0.36 + 0.03 * k), (w, 0.32 + 0.03 * k)], 3, closed=False),
-                     0.014,
-                     (220, 232, 240))
+            pen.line(
+                smooth([(-w, 0.32 + 0.03 * k), (0, 0.36 + 0.03 * k), (w, 0.32 + 0.03 * k)], 3, closed=False),
+                0.014,
+                (220, 232, 240),
+            )
     else:
         pen.shadow(-0.02, 0.4, 0.25, 0.03)
         for x in (-0.02, 0.08):
             pen.limb([(x, 0.28), (x, 0.38), (x + 0.07, 0.39)], [0.03, 0.03, 0.03], (230, 130, 40))
-    pen.blob([(-0.48, -0.02), (-0.3, 0.02), (-0.05, -0.02), (0.2, 0.0), (0.32, 0.12), (0.22, 0.28), (-0.1, 0.33),
-              (-0.36, 0.22)],
-             coat, grain)
+    pen.blob(
+        [
+            (-0.48, -0.02),
+            (-0.3, 0.02),
+            (-0.05, -0.02),
+            (0.2, 0.0),
+            (0.32, 0.12),
+            (0.22, 0.28),
+            (-0.1, 0.33),
+            (-0.36, 0.22),
+        ],
+        coat,
+        grain,
+    )
     pen.blob([(-0.36, 0.06), (-0.1, 0.02), (0.1, 0.08), (0.02, 0.2), (-0.2, 0.22)], shade(coat, 0.78), grain)
     green = (40, 104, 70) if sum(coat) < 420 else coat
     pen.limb([(0.2, 0.1), (0.24, -0.18)], [0.2, 0.13], green, grain)
@@ -300,11 +362,22 @@ def _fish(pen: Pen, coat: Colour, style: dict[str, Any], rng: np.random.Generato
     pen.area(smooth([(-0.26, 0.0), (-0.5, -0.2), (-0.43, 0.0), (-0.5, 0.2)]), fin, (0.06, 0.08))
     pen.blob([(-0.12, -0.16), (-0.02, -0.28), (0.18, -0.2), (0.16, -0.12)], fin)
     pen.blob([(-0.06, 0.16), (0.0, 0.27), (0.1, 0.16)], fin)
-    body = [(-0.32, 0.0), (-0.1, -0.18), (0.18, -0.2), (0.4, -0.08), (0.5, 0.02), (0.38, 0.12), (0.16, 0.19),
-            (-0.1, 0.17)]
+    body = [
+        (-0.32, 0.0),
+        (-0.1, -0.18),
+        (0.18, -0.2),
+        (0.4, -0.08),
+        (0.5, 0.02),
+        (0.38, 0.12),
+        (0.16, 0.19),
+        (-0.1, 0.17),
+    ]
     pen.blob(body, coat, (0.06, 0.08))
-    pen.veil(smooth([(-0.3, 0.03), (0.1, 0.07), (0.46, 0.05), (0.38, 0.12), (0.16, 0.19), (-0.1, 0.17)]),
-             (255, 255, 240), 0.35)
+    pen.veil(
+        smooth([(-0.3, 0.03), (0.1, 0.07), (0.46, 0.05), (0.38, 0.12), (0.16, 0.19), (-0.1, 0.17)]),
+        (255, 255, 240),
+        0.35,
+    )
     if style["patches"]:
         for x in (-0.12, 0.06, 0.22):
             pen.line([(x, -0.16), (x + 0.02, 0.0), (x, 0.15)], 0.045, (240, 238, 230))
@@ -323,8 +396,11 @@ def _rabbit(pen: Pen, coat: Colour, style: dict[str, Any], rng: np.random.Genera
     pen.shadow(-0.03, 0.46, 0.36, 0.04)
     pen.ball(-0.38, 0.22, 0.1, 0.1, shade(coat, 1.2), grain)
     for x, d in ((0.14, 0.8), (0.24, 1.0)):
-        pen.blob([(x - 0.05, -0.1), (x - 0.1, -0.34), (x - 0.07, -0.49), (x, -0.44), (x + 0.06, -0.12)],
-                 shade(coat, d), grain)
+        pen.blob(
+            [(x - 0.05, -0.1), (x - 0.1, -0.34), (x - 0.07, -0.49), (x, -0.44), (x + 0.06, -0.12)],
+            shade(coat, d),
+            grain,
+        )
         pen.blob([(x - 0.02, -0.14), (x - 0.06, -0.34), (x - 0.04, -0.42), (x + 0.02, -0.16)], (224, 160, 160), None)
     pen.ball(-0.1, 0.18, 0.32, 0.28, coat, grain)
     pen.ball(-0.18, 0.3, 0.18, 0.15, coat, grain)

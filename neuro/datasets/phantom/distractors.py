@@ -16,18 +16,33 @@ DISTRACTORS = ("ball", "tree", "car", "balloon", "lamp", "box", "chair", "vase",
 
 def sample_distractor(rng: np.random.Generator, indoor: bool) -> tuple[str, str, dict[str, Any]]:
     """Return (label, colour name, style) of a thing that is none of the main categories."""
-    kinds = ("ball", "balloon", "lamp", "box", "chair", "vase", "clock") if indoor else (
-        "ball", "tree", "car", "balloon", "box", "kite", "umbrella", "bicycle", "tree")
+    kinds = (
+        ("ball", "balloon", "lamp", "box", "chair", "vase", "clock")
+        if indoor
+        else ("ball", "tree", "car", "balloon", "box", "kite", "umbrella", "bicycle", "tree")
+    )
     kind = pick(rng, kinds)
-    colour = "green" if kind == "tree" else pick(rng, ("red", "orange", "yellow", "green", "blue", "purple", "pink",
-                                                       "brown", "white", "grey"))
+    colour = (
+        "green"
+        if kind == "tree"
+        else pick(rng, ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "grey"))
+    )
     return kind, colour, {}
 
 
 def distractor_aspect(kind: str) -> float:
     """Return width over height."""
-    return {"tree": 0.75, "car": 2.0, "balloon": 0.6, "lamp": 0.5, "chair": 0.62, "vase": 0.6, "kite": 0.75,
-            "umbrella": 1.05, "bicycle": 1.55}.get(kind, 1.0)
+    return {
+        "tree": 0.75,
+        "car": 2.0,
+        "balloon": 0.6,
+        "lamp": 0.5,
+        "chair": 0.62,
+        "vase": 0.6,
+        "kite": 0.75,
+        "umbrella": 1.05,
+        "bicycle": 1.55,
+    }.get(kind, 1.0)
 
 
 def draw_distractor(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng: np.random.Generator) -> None:
@@ -48,17 +63,37 @@ def draw_distractor(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng
                 y, w = 0.26 - 0.2 * k, 0.34 - 0.07 * k
                 pen.area([(-w, y), (0, y - 0.32), (w, y)], shade((44, 100, 62), 0.75 + 0.12 * k), (0.12, 0.2))
         else:
-            for x, y, r, d in ((-0.18, 0.04, 0.18, 0.7), (0.19, 0.02, 0.18, 0.62), (0.0, 0.06, 0.2, 0.66),
-                               (-0.16, -0.16, 0.2, 0.9),
-                               (0.15, -0.18, 0.2, 0.84), (-0.02, -0.28, 0.21, 1.02), (-0.08, -0.1, 0.16, 1.12)):
+            for x, y, r, d in (
+                (-0.18, 0.04, 0.18, 0.7),
+                (0.19, 0.02, 0.18, 0.62),
+                (0.0, 0.06, 0.2, 0.66),
+                (-0.16, -0.16, 0.2, 0.9),
+                (0.15, -0.18, 0.2, 0.84),
+                (-0.02, -0.28, 0.21, 1.02),
+                (-0.08, -0.1, 0.16, 1.12),
+            ):
                 pen.ellipse(x, y, r, r, shade(tone, d), (0.14, 0.22))
     elif kind == "car":
         pen.shadow(0, 0.2, 0.52, 0.05)
-        pen.blob([(-0.5, 0.12), (-0.49, -0.02), (-0.32, -0.06), (0.3, -0.06), (0.48, 0.0), (0.5, 0.14), (0.3, 0.17),
-                  (-0.4, 0.17)], tone, (0.02, 0.03))
+        pen.blob(
+            [
+                (-0.5, 0.12),
+                (-0.49, -0.02),
+                (-0.32, -0.06),
+                (0.3, -0.06),
+                (0.48, 0.0),
+                (0.5, 0.14),
+                (0.3, 0.17),
+                (-0.4, 0.17),
+            ],
+            tone,
+            (0.02, 0.03),
+        )
         pen.area([(-0.36, -0.05), (-0.24, -0.24), (0.14, -0.24), (0.3, -0.05)], shade(tone, 0.9))
-        for pts in (((-0.31, -0.06), (-0.21, -0.2), (-0.05, -0.2), (-0.05, -0.06)),
-                    ((-0.02, -0.06), (-0.02, -0.2), (0.12, -0.2), (0.25, -0.06))):
+        for pts in (
+            ((-0.31, -0.06), (-0.21, -0.2), (-0.05, -0.2), (-0.05, -0.06)),
+            ((-0.02, -0.06), (-0.02, -0.2), (0.12, -0.2), (0.25, -0.06)),
+        ):
             pen.area(pts, (168, 204, 224), None)
         pen.ellipse(0.45, 0.05, 0.03, 0.03, (252, 240, 190), None)
         for x in (-0.28, 0.28):
@@ -72,8 +107,9 @@ def draw_distractor(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng
         pen.shadow(0, 0.48, 0.18, 0.03)
         pen.ellipse(0, 0.47, 0.14, 0.03, dark)
         pen.limb([(0, 0.46), (0, -0.2)], [0.03, 0.03], dark)
-        pen.area([(-0.11, -0.5), (0.11, -0.5), (0.23, -0.16), (-0.23, -0.16)], mix(tone, (255, 240, 190), 0.5),
-                 (0.02, 0.03))
+        pen.area(
+            [(-0.11, -0.5), (0.11, -0.5), (0.23, -0.16), (-0.23, -0.16)], mix(tone, (255, 240, 190), 0.5), (0.02, 0.03)
+        )
         pen.veil([(-0.06, -0.48), (0.03, -0.48), (0.06, -0.17), (-0.14, -0.17)], (255, 250, 220), 0.5)
     elif kind == "box":
         pen.shadow(0.03, 0.44, 0.48, 0.07)
@@ -118,11 +154,19 @@ def draw_distractor(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng
             ring = [(x + 0.19 * math.cos(t), 0.12 + 0.19 * math.sin(t)) for t in np.linspace(0, 2 * math.pi, 19)]
             pen.limb(ring, [0.035] * 19, dark)
             for t in (0.3, 1.35, 2.4):
-                pen.line([(x - 0.18 * math.cos(t), 0.12 - 0.18 * math.sin(t)),
-                          (x + 0.18 * math.cos(t), 0.12 + 0.18 * math.sin(t))], 0.008, (170, 170, 174))
-        for chain in ([(-0.3, 0.12), (-0.12, -0.16), (0.2, -0.16), (0.0, 0.12), (-0.3, 0.12)],
-                      [(0.0, 0.12), (-0.14, -0.22)],
-                      [(0.3, 0.12), (0.2, -0.24), (0.28, -0.28)]):
+                pen.line(
+                    [
+                        (x - 0.18 * math.cos(t), 0.12 - 0.18 * math.sin(t)),
+                        (x + 0.18 * math.cos(t), 0.12 + 0.18 * math.sin(t)),
+                    ],
+                    0.008,
+                    (170, 170, 174),
+                )
+        for chain in (
+            [(-0.3, 0.12), (-0.12, -0.16), (0.2, -0.16), (0.0, 0.12), (-0.3, 0.12)],
+            [(0.0, 0.12), (-0.14, -0.22)],
+            [(0.3, 0.12), (0.2, -0.24), (0.28, -0.28)],
+        ):
             pen.limb(chain, [0.035] * len(chain), tone)
         pen.limb([(-0.21, -0.23), (-0.08, -0.23)], [0.05, 0.04], dark)
     else:  # clock

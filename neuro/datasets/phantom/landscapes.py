@@ -32,14 +32,24 @@ def draw_park(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
     _, low = draw_sky(canvas, pen, b, rng)
     grass = vary(rng, (92, 140, 62), 0.12)
     for k in range(9):
-        draw_tree(pen, (k + rng.random()) / 9, b.horizon + 0.02, 0.16 + 0.16 * rng.random(), rng, rng.random() < 0.25,
-                  low,
-              0.2)
+        draw_tree(
+            pen,
+            (k + rng.random()) / 9,
+            b.horizon + 0.02,
+            0.16 + 0.16 * rng.random(),
+            rng,
+            rng.random() < 0.25,
+            low,
+            0.2,
+        )
     draw_band(pen, b.horizon, 1, shade(grass, 1.08), (0.1, 0.12))
     x0, x1 = rng.random(), rng.random() * 1.6 - 0.3
-    pen.area(smooth([(x0 - 0.02, b.horizon), (x0 + 0.1, b.horizon + 0.1), (x1 - 0.16, 1)], closed=False)
-             + smooth([(x1 + 0.22, 1), (x0 + 0.2, b.horizon + 0.1), (x0 + 0.03, b.horizon)], closed=False),
-             (196, 178, 144), (0.08, 0.1))
+    pen.area(
+        smooth([(x0 - 0.02, b.horizon), (x0 + 0.1, b.horizon + 0.1), (x1 - 0.16, 1)], closed=False)
+        + smooth([(x1 + 0.22, 1), (x0 + 0.2, b.horizon + 0.1), (x0 + 0.03, b.horizon)], closed=False),
+        (196, 178, 144),
+        (0.08, 0.1),
+    )
     draw_tufts(pen, rng, b.horizon, (grass, shade(grass, 0.75), shade(grass, 1.2)), 30, 0.04, flowers=True)
 
 
@@ -52,37 +62,79 @@ def draw_mountain(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Genera
         w = h * (0.75 + 0.5 * rng.random())
         c = mix(rock, low, 0.4 - 0.15 * k)
         y = b.horizon
-        left = [(x - w, y + 0.02), (x - 0.6 * w, y - 0.35 * h), (x - 0.36 * w, y - 0.58 * h),
-                (x - 0.12 * w, y - 0.9 * h), (x, y - h)]
-        right = [(x + 0.1 * w, y - 0.86 * h), (x + 0.3 * w, y - 0.66 * h), (x + 0.52 * w, y - 0.36 * h),
-                 (x + w, y + 0.02)]
+        left = [
+            (x - w, y + 0.02),
+            (x - 0.6 * w, y - 0.35 * h),
+            (x - 0.36 * w, y - 0.58 * h),
+            (x - 0.12 * w, y - 0.9 * h),
+            (x, y - h),
+        ]
+        right = [
+            (x + 0.1 * w, y - 0.86 * h),
+            (x + 0.3 * w, y - 0.66 * h),
+            (x + 0.52 * w, y - 0.36 * h),
+            (x + w, y + 0.02),
+        ]
         pen.area(left + right, c, (0.14, 0.14))
-        pen.area([(x, y - h), (x + 0.05 * w, y - 0.7 * h), (x - 0.05 * w, y - 0.45 * h), (x + 0.12 * w, y - 0.2 * h),
-                  (x + 0.05 * w, y + 0.02), (x + w, y + 0.02), *right[::-1][1:]],
-                 shade(c, 0.72), (0.14, 0.14))
+        pen.area(
+            [
+                (x, y - h),
+                (x + 0.05 * w, y - 0.7 * h),
+                (x - 0.05 * w, y - 0.45 * h),
+                (x + 0.12 * w, y - 0.2 * h),
+                (x + 0.05 * w, y + 0.02),
+                (x + w, y + 0.02),
+                *right[::-1][1:],
+            ],
+            shade(c, 0.72),
+            (0.14, 0.14),
+        )
         snow = mix((246, 248, 252), low, 0.12)
-        pen.area([(x, y - h), (x + 0.1 * w, y - 0.86 * h), (x + 0.2 * w, y - 0.76 * h), (x + 0.1 * w, y - 0.72 * h),
-                  (x + 0.04 * w, y - 0.64 * h), (x - 0.05 * w, y - 0.74 * h),
-                  (x - 0.15 * w, y - 0.66 * h), (x - 0.24 * w, y - 0.75 * h), (x - 0.12 * w, y - 0.9 * h)], snow,
-                  (0.04, 0.05))
+        pen.area(
+            [
+                (x, y - h),
+                (x + 0.1 * w, y - 0.86 * h),
+                (x + 0.2 * w, y - 0.76 * h),
+                (x + 0.1 * w, y - 0.72 * h),
+                (x + 0.04 * w, y - 0.64 * h),
+                (x - 0.05 * w, y - 0.74 * h),
+                (x - 0.15 * w, y - 0.66 * h),
+                (x - 0.24 * w, y - 0.75 * h),
+                (x - 0.12 * w, y - 0.9 * h),
+            ],
+            snow,
+            (0.04, 0.05),
+        )
     draw_ridge(pen, rng, b.horizon, 0.08, mix((60, 88, 66), low, 0.2), (0.12, 0.16))
     grass = vary(rng, (96, 124, 66), 0.15)
     draw_band(pen, b.horizon, 1, shade(grass, 1.1), (0.12, 0.14))
     for _ in range(7):
         t = rng.random()
-        draw_tree(pen, rng.random(), b.horizon + 0.02 + 0.3 * t * (1 - b.horizon), 0.07 + 0.14 * t, rng, True, low,
-              0.15 * (1 - t))
+        draw_tree(
+            pen,
+            rng.random(),
+            b.horizon + 0.02 + 0.3 * t * (1 - b.horizon),
+            0.07 + 0.14 * t,
+            rng,
+            True,
+            low,
+            0.15 * (1 - t),
+        )
     draw_tufts(pen, rng, b.horizon, (grass, shade(grass, 0.7)), 30, 0.04)
 
 
-def _water_band(pen: Pen, rng: np.random.Generator, y0: float, y1: float, colour: Colour, light: Colour,
-                n: int = 26) -> None:
+def _water_band(
+    pen: Pen, rng: np.random.Generator, y0: float, y1: float, colour: Colour, light: Colour, n: int = 26
+) -> None:
     draw_band(pen, y0, y1, mix(colour, light, 0.35), (0.07, 0.06), 5, colour)
     for t in np.sort(rng.random(n)):
         y = y0 + t * (y1 - y0)
         x, w = rng.random(), (0.02 + 0.12 * t) * (0.5 + rng.random())
-        pen.area([(x - w, y), (x, y - 0.006 * (0.4 + t)), (x + w, y), (x, y + 0.006 * (0.4 + t))],
-                 mix(colour, light, 0.4 + 0.5 * rng.random()), None)
+        pen.area(
+            [(x - w, y), (x, y - 0.006 * (0.4 + t)), (x + w, y), (x, y + 0.006 * (0.4 + t))],
+            mix(colour, light, 0.4 + 0.5 * rng.random()),
+            None,
+        )
 
 
 def draw_beach(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
@@ -104,12 +156,16 @@ def draw_beach(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator
         for a in np.linspace(-0.4, 3.6, 7):
             tip = (x + lean + 0.18 * math.cos(a), y - h - 0.1 * math.sin(a) + 0.05)
             mid = (x + lean + 0.1 * math.cos(a), y - h - 0.11 * math.sin(a) - 0.02)
-            pen.area(smooth([(x + lean, y - h), mid, tip, (mid[0], mid[1] + 0.035)]),
-                     shade((52, 116, 58), 0.75 + 0.08 * a), (0.08, 0.1))
+            pen.area(
+                smooth([(x + lean, y - h), mid, tip, (mid[0], mid[1] + 0.035)]),
+                shade((52, 116, 58), 0.75 + 0.08 * a),
+                (0.08, 0.1),
+            )
     for _ in range(9):
         t = rng.random()
-        pen.ellipse(rng.random(), shore + 0.1 + t * (0.9 - shore), 0.006 + 0.012 * t, 0.004 + 0.006 * t,
-                    shade(sand, 0.7), None)
+        pen.ellipse(
+            rng.random(), shore + 0.1 + t * (0.9 - shore), 0.006 + 0.012 * t, 0.004 + 0.006 * t, shade(sand, 0.7), None
+        )
 
 
 def draw_lake(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
@@ -122,12 +178,16 @@ def draw_lake(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
     pen.veil([(x, 2 * b.horizon - y) for x, y in line] + [(1, b.horizon), (0, b.horizon)], shade(hills, 0.7), 0.6)
     shore = vary(rng, (112, 124, 70), 0.15)
     y = 0.88 + 0.06 * rng.random()
-    pen.area([*smooth([(0, y), (0.3, y + 0.03), (0.65, y - 0.02), (1, y + 0.04)], closed=False), (1, 1), (0, 1)],
-             shore, (0.12, 0.14))
+    pen.area(
+        [*smooth([(0, y), (0.3, y + 0.03), (0.65, y - 0.02), (1, y + 0.04)], closed=False), (1, 1), (0, 1)],
+        shore,
+        (0.12, 0.14),
+    )
     for _ in range(12):
         x, h = rng.random(), 0.06 + 0.1 * rng.random()
-        pen.line([(x, 0.98), (x + 0.02 * (rng.random() - 0.5), 0.96 - h)], 0.007,
-                 shade(shore, 0.6 + 0.5 * rng.random()))
+        pen.line(
+            [(x, 0.98), (x + 0.02 * (rng.random() - 0.5), 0.96 - h)], 0.007, shade(shore, 0.6 + 0.5 * rng.random())
+        )
 
 
 def draw_forest(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
@@ -142,10 +202,23 @@ def draw_forest(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
             x = (k + rng.random()) / (9 - 2 * depth)
             w = (0.012 + 0.022 * near) * (0.8 + 0.5 * rng.random())
             bark = mix(vary(rng, (84, 64, 46), 0.2), glow, 0.6 * (1 - near))
-            pen.area([(x - w * 1.4, y), (x - w, y - 0.1), (x - 0.8 * w, -0.02), (x + 0.8 * w, -0.02), (x + w, y - 0.1),
-                      (x + w * 1.4, y)], bark, (0.1, 0.18))
-            pen.veil([(x + 0.2 * w, -0.02), (x + 0.8 * w, -0.02), (x + w, y - 0.1), (x + w * 1.4, y),
-                      (x + 0.4 * w, y)], (0, 0, 0), 0.25)
+            pen.area(
+                [
+                    (x - w * 1.4, y),
+                    (x - w, y - 0.1),
+                    (x - 0.8 * w, -0.02),
+                    (x + 0.8 * w, -0.02),
+                    (x + w, y - 0.1),
+                    (x + w * 1.4, y),
+                ],
+                bark,
+                (0.1, 0.18),
+            )
+            pen.veil(
+                [(x + 0.2 * w, -0.02), (x + 0.8 * w, -0.02), (x + w, y - 0.1), (x + w * 1.4, y), (x + 0.4 * w, y)],
+                (0, 0, 0),
+                0.25,
+            )
         for _ in range(13):
             x, yy, r = rng.random(), 0.2 * rng.random() * (1.5 - near), 0.06 + 0.08 * rng.random()
             leaf = mix(vary(rng, (64, 116, 48), 0.35), glow, 0.45 * (1 - near))
@@ -164,8 +237,11 @@ def draw_desert(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
         line = [(x, y - amp * (0.5 + 0.5 * math.sin(phase + (4.2 - 0.6 * k) * x))) for x in np.linspace(0, 1, 9)]
         c = mix(sand, low, 0.35 * (1 - t))
         pen.area([*smooth(line, closed=False), (1, 1), (0, 1)], c, (0.05, 0.08))
-        pen.veil(smooth(line, closed=False) + [(x + 0.1, yy + 0.07 + 0.1 * t) for x, yy in reversed(line)],
-                 shade(sand, 0.55), 0.3)
+        pen.veil(
+            smooth(line, closed=False) + [(x + 0.1, yy + 0.07 + 0.1 * t) for x, yy in reversed(line)],
+            shade(sand, 0.55),
+            0.3,
+        )
         y += (1 - b.horizon) * (0.1 + 0.14 * t)
     for _ in range(int(4 * rng.random())):
         t = rng.random()
@@ -173,8 +249,12 @@ def draw_desert(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
         green = vary(rng, (74, 118, 70), 0.15)
         pen.limb([(x, yy), (x, yy - h)], [0.2 * h, 0.18 * h], green, (0.06, 0.12))
         for s in (-1, 1):
-            pen.limb([(x, yy - 0.35 * h), (x + s * 0.28 * h, yy - 0.4 * h), (x + s * 0.28 * h, yy - 0.72 * h)],
-                     [0.13 * h] * 3, green, (0.06, 0.12))
+            pen.limb(
+                [(x, yy - 0.35 * h), (x + s * 0.28 * h, yy - 0.4 * h), (x + s * 0.28 * h, yy - 0.72 * h)],
+                [0.13 * h] * 3,
+                green,
+                (0.06, 0.12),
+            )
 
 
 def draw_snow(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
@@ -197,8 +277,17 @@ def draw_snow(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
         pen.ellipse(x, y, 0.006, 0.006, (255, 255, 255), None)
 
 
-def _facade(pen: Pen, x0: float, x1: float, top: float, bottom: float, wall: Colour, rng: np.random.Generator,
-            haze: Colour, far: float) -> None:
+def _facade(
+    pen: Pen,
+    x0: float,
+    x1: float,
+    top: float,
+    bottom: float,
+    wall: Colour,
+    rng: np.random.Generator,
+    haze: Colour,
+    far: float,
+) -> None:
     c = mix(wall, haze, far)
     pen.area([(x0, top), (x1, top), (x1, bottom), (x0, bottom)], c, (0.07, 0.09))
     columns = max(2, int((x1 - x0) / 0.055))
@@ -218,8 +307,17 @@ def draw_city(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
         while x < 1:
             w = 0.09 + 0.1 * rng.random()
             wall = vary(rng, pick(rng, ((150, 120, 104), (124, 130, 142), (176, 160, 136), (96, 108, 128))), 0.12)
-            _facade(pen, x, x + w, b.horizon - (0.34 - 0.14 * layer) * (0.35 + 0.75 * rng.random()), b.horizon + 0.04,
-                    wall, rng, low, 0.5 - 0.3 * layer)
+            _facade(
+                pen,
+                x,
+                x + w,
+                b.horizon - (0.34 - 0.14 * layer) * (0.35 + 0.75 * rng.random()),
+                b.horizon + 0.04,
+                wall,
+                rng,
+                low,
+                0.5 - 0.3 * layer,
+            )
             x += w + 0.01 * rng.random()
     ground = vary(rng, (122, 122, 124), 0.1)
     draw_band(pen, b.horizon + 0.03, 1, shade(ground, 1.15), (0.08, 0.1))
@@ -229,8 +327,9 @@ def draw_city(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
 def draw_street(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
     _, low = draw_sky(canvas, pen, b, rng)
     vx, h = 0.3 + 0.4 * rng.random(), b.horizon
-    walls = tuple(vary(rng, c, 0.12) for c in ((186, 120, 92), (206, 184, 148), (150, 152, 158), (176, 136, 120),
-                                               (216, 206, 190)))
+    walls = tuple(
+        vary(rng, c, 0.12) for c in ((186, 120, 92), (206, 184, 148), (150, 152, 158), (176, 136, 120), (216, 206, 190))
+    )
     for side in (-1, 1):
         edge = 0.0 if side < 0 else 1.0
         reach = edge - vx
@@ -241,8 +340,9 @@ def draw_street(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
             top = 0.75 + 0.35 * rng.random()
             wall = mix(pick(rng, walls), low, 0.4 * (1 - t))
 
-            def at(f: float, level: float, xa: float = xa, xb: float = xb, t: float = t, t2: float = t2,
-                   top: float = top) -> tuple[float, float]:
+            def at(
+                f: float, level: float, xa: float = xa, xb: float = xb, t: float = t, t2: float = t2, top: float = top
+            ) -> tuple[float, float]:
                 depth = t + (t2 - t) * f
                 return xa + (xb - xa) * f, h - (top * level - 0.22 * (1 - level)) * depth * 0.9
 
@@ -250,8 +350,11 @@ def draw_street(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
             for lv in (0.24, 0.5, 0.75):
                 for f in (0.15, 0.45, 0.73):
                     tall = 0.17 if lv < 0.9 else 0.1
-                    pen.area([at(f, lv + tall), at(f + 0.16, lv + tall), at(f + 0.16, lv), at(f, lv)],
-                             mix((62, 78, 100), low, 0.3 * (1 - t)), None)
+                    pen.area(
+                        [at(f, lv + tall), at(f + 0.16, lv + tall), at(f + 0.16, lv), at(f, lv)],
+                        mix((62, 78, 100), low, 0.3 * (1 - t)),
+                        None,
+                    )
             t = t2
     road = vary(rng, (98, 98, 104), 0.1)
     y0 = h + 0.02
@@ -261,5 +364,8 @@ def draw_street(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generato
         t0, t1 = (k / 5) ** 1.7, ((k + 0.5) / 5) ** 1.7
         ya, yb = y0 + t0 * (1 - y0), y0 + t1 * (1 - y0)
         xa, xb = vx + (0.5 - vx) * t0, vx + (0.5 - vx) * t1
-        pen.area([(xa - 0.018 * t0, ya), (xa + 0.018 * t0, ya), (xb + 0.018 * t1, yb), (xb - 0.018 * t1, yb)],
-                 (236, 226, 190), None)
+        pen.area(
+            [(xa - 0.018 * t0, ya), (xa + 0.018 * t0, ya), (xb + 0.018 * t1, yb), (xb - 0.018 * t1, yb)],
+            (236, 226, 190),
+            None,
+        )

@@ -15,6 +15,7 @@ _CLUTTER = 126  # number under which foreground clutter is drawn
 
 
 def paint(scene: Scene, size: int) -> Canvas:
+    """Draw a scene, back to front, on a canvas of ``size`` pixels; grain and light are still to come."""
     canvas = Canvas(check_positive_int("size", size, 8))
     canvas.shadow = scene.shadow
     draw_background(canvas, scene.background)
@@ -45,6 +46,7 @@ def paint(scene: Scene, size: int) -> Canvas:
 
 
 def light_of(scene: Scene) -> Light:
+    """Return the light that a scene is seen in."""
     return Light(scene.brightness, scene.contrast, scene.warmth, scene.light_angle, scene.falloff)
 
 
@@ -68,6 +70,7 @@ def coverage(scene: Scene, size: int = 96) -> dict[str, np.ndarray]:
 
 
 def coverage_of(scene: Scene, canvas: Canvas) -> dict[str, np.ndarray]:
+    """Count, for :func:`coverage`, whose number each sample of a painted canvas bears."""
     numbers, f, size = canvas.numbers(), canvas.factor, canvas.size
 
     def share(where: np.ndarray) -> np.ndarray:

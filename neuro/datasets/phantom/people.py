@@ -114,20 +114,31 @@ def draw_head(pen: Pen, style: dict[str, Any], rng: np.random.Generator, skin: C
         pen.ellipse(x + shift, y, 0.02 * big, min(tall, 0.024), (12, 10, 10), None)
         if detail:
             pen.ellipse(x + shift - 0.012, y - 0.015, 0.01, 0.01, (255, 255, 255), None)
-            pen.line([(x - 0.085 * squeeze, y - tall * 0.4), (x, y - tall), (x + 0.085 * squeeze, y - tall * 0.4)],
-                     0.018, shade(skin, 0.4))
+            pen.line(
+                [(x - 0.085 * squeeze, y - tall * 0.4), (x, y - tall), (x + 0.085 * squeeze, y - tall * 0.4)],
+                0.018,
+                shade(skin, 0.4),
+            )
         up = {"surprised": -0.06, "angry": 0.02}.get(expression, -0.01)
         tip = {"sad": 0.045, "angry": -0.05}.get(expression, 0.0)  # outer minus inner end of the brow
         inner, outer = turn(0.07 * side, 0)[0], turn(0.25 * side, 0)[0]
-        pen.line([(inner, -0.14 + up - tip / 2), ((inner + outer) / 2, -0.165 + up), (outer, -0.135 + up + tip / 2)],
-                 0.03, brow)
+        pen.line(
+            [(inner, -0.14 + up - tip / 2), ((inner + outer) / 2, -0.165 + up), (outer, -0.135 + up + tip / 2)],
+            0.03,
+            brow,
+        )
     nose_x = turn(0, 0, 0.18)[0]
     bridge = turn(0, 0)[0]
-    pen.area([(bridge - 0.02, -0.03), (bridge + 0.03, -0.03), (nose_x + 0.085, 0.16), (nose_x, 0.19),
-              (nose_x - 0.03, 0.15)],
-             shade(skin, 0.8), None)
-    pen.area([(bridge - 0.02, -0.03), (bridge + 0.012, -0.03), (nose_x + 0.03, 0.16), (nose_x - 0.06, 0.165)],
-             shade(skin, 1.12), None)
+    pen.area(
+        [(bridge - 0.02, -0.03), (bridge + 0.03, -0.03), (nose_x + 0.085, 0.16), (nose_x, 0.19), (nose_x - 0.03, 0.15)],
+        shade(skin, 0.8),
+        None,
+    )
+    pen.area(
+        [(bridge - 0.02, -0.03), (bridge + 0.012, -0.03), (nose_x + 0.03, 0.16), (nose_x - 0.06, 0.165)],
+        shade(skin, 1.12),
+        None,
+    )
     if detail:
         pen.ellipse(nose_x - 0.035, 0.175, 0.017, 0.011, shade(skin, 0.45), None)
         pen.ellipse(nose_x + 0.04, 0.175, 0.017, 0.011, shade(skin, 0.45), None)
@@ -154,23 +165,49 @@ def draw_head(pen: Pen, style: dict[str, Any], rng: np.random.Generator, skin: C
 def _mouth(pen: Pen, x: float, y: float, w: float, expression: str, skin: Colour, style: dict[str, Any]) -> None:
     lip = mix(shade(skin, 0.62), (176, 40, 50), 0.65 if style["long"] else 0.35)
     if expression == "laughing":
-        pen.blob([(x - w, y - 0.035), (x, y - 0.02), (x + w, y - 0.035), (x + 0.6 * w, y + 0.075), (x, y + 0.1),
-                  (x - 0.6 * w, y + 0.075)], lip, None)
+        pen.blob(
+            [
+                (x - w, y - 0.035),
+                (x, y - 0.02),
+                (x + w, y - 0.035),
+                (x + 0.6 * w, y + 0.075),
+                (x, y + 0.1),
+                (x - 0.6 * w, y + 0.075),
+            ],
+            lip,
+            None,
+        )
         pen.blob([(x - 0.8 * w, y - 0.015), (x, y - 0.0), (x + 0.8 * w, y - 0.015), (x, y + 0.075)], (80, 16, 20), None)
-        pen.area([(x - 0.7 * w, y - 0.015), (x + 0.7 * w, y - 0.015), (x + 0.45 * w, y + 0.028),
-                  (x - 0.45 * w, y + 0.028)],
-                 (248, 246, 240), None)
+        pen.area(
+            [(x - 0.7 * w, y - 0.015), (x + 0.7 * w, y - 0.015), (x + 0.45 * w, y + 0.028), (x - 0.45 * w, y + 0.028)],
+            (248, 246, 240),
+            None,
+        )
     elif expression == "surprised":
         pen.ellipse(x, y + 0.03, 0.07, 0.09, lip, None)
         pen.ellipse(x, y + 0.03, 0.045, 0.065, (60, 14, 18), None)
     else:
         bend = {"smiling": 0.055, "sad": -0.05, "angry": -0.025}.get(expression, 0.004)
-        top = [(x - w, y - bend), (x - 0.4 * w, y + 0.2 * bend - 0.02), (x, y + 0.4 * bend - 0.008),
-               (x + 0.4 * w, y + 0.2 * bend - 0.02), (x + w, y - bend)]
+        top = [
+            (x - w, y - bend),
+            (x - 0.4 * w, y + 0.2 * bend - 0.02),
+            (x, y + 0.4 * bend - 0.008),
+            (x + 0.4 * w, y + 0.2 * bend - 0.02),
+            (x + w, y - bend),
+        ]
         low = [(x + 0.5 * w, y + 0.5 * bend + 0.035), (x, y + bend + 0.045), (x - 0.5 * w, y + 0.5 * bend + 0.035)]
         pen.area(top + low, lip, None)
-        pen.line([(x - w, y - bend), (x - 0.4 * w, y + 0.5 * bend), (x, y + 0.7 * bend), (x + 0.4 * w, y + 0.5 * bend),
-                  (x + w, y - bend)], 0.02, shade(lip, 0.55))
+        pen.line(
+            [
+                (x - w, y - bend),
+                (x - 0.4 * w, y + 0.5 * bend),
+                (x, y + 0.7 * bend),
+                (x + 0.4 * w, y + 0.5 * bend),
+                (x + w, y - bend),
+            ],
+            0.02,
+            shade(lip, 0.55),
+        )
 
 
 def _hair(pen: Pen, style: dict[str, Any], hair: Colour, rng: np.random.Generator) -> None:
@@ -195,9 +232,11 @@ def _long_hair(pen: Pen, hair: Colour) -> None:
 
 
 def _hat(pen: Pen, colour: Colour) -> None:
-    pen.area(smooth([(-0.37, -0.26), (-0.36, -0.48), (-0.2, -0.66), (0.2, -0.66), (0.36, -0.48), (0.37, -0.26)]),
-             colour,
-             (0.05, 0.05))
+    pen.area(
+        smooth([(-0.37, -0.26), (-0.36, -0.48), (-0.2, -0.66), (0.2, -0.66), (0.36, -0.48), (0.37, -0.26)]),
+        colour,
+        (0.05, 0.05),
+    )
     pen.ellipse(0, -0.27, 0.52, 0.075, shade(colour, 0.8), (0.05, 0.05))
     pen.area([(-0.36, -0.38), (0.36, -0.38), (0.37, -0.29), (-0.37, -0.29)], shade(colour, 0.5), None)
 
@@ -225,16 +264,32 @@ def body_pose(style: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]
         hip = (-0.06, 0.1)
     neck = (hip[0] + trunk * math.sin(lean), hip[1] - trunk * math.cos(lean))
     face = (neck[0] + 0.55 * head * math.sin(lean) + 0.01, neck[1] - 0.53 * head)
-    return {"angles": limbs, "lean": lean, "head": head, "leg": leg, "arm": 0.155 if child else 0.17, "bulk": bulk,
-            "hip": hip,
-            "neck": neck, "face": face}
+    return {
+        "angles": limbs,
+        "lean": lean,
+        "head": head,
+        "leg": leg,
+        "arm": 0.155 if child else 0.17,
+        "bulk": bulk,
+        "hip": hip,
+        "neck": neck,
+        "face": face,
+    }
 
 
 def draw_body(pen: Pen, style: dict[str, Any], rng: np.random.Generator) -> None:
     """Draw a whole person; the pen's unit is the person's height, its origin the middle of the person."""
     pose = body_pose(style, rng)
     angles, head, leg, arm, bulk, hip, neck, lean = (
-        pose["angles"], pose["head"], pose["leg"], pose["arm"], pose["bulk"], pose["hip"], pose["neck"], pose["lean"])
+        pose["angles"],
+        pose["head"],
+        pose["leg"],
+        pose["arm"],
+        pose["bulk"],
+        pose["hip"],
+        pose["neck"],
+        pose["lean"],
+    )
     ua1, la1, ua2, la2, th1, sh1, th2, sh2 = angles
     skin = vary(rng, SKIN[style["skin"]], 0.06)
     shirt = vary(rng, NAMED[style["shirt"]])
@@ -270,11 +325,16 @@ def draw_body(pen: Pen, style: dict[str, Any], rng: np.random.Generator) -> None
     leg_of(hips[0], th1, sh1, 1.0)
     waist = ((neck[0] + 2 * hip[0]) / 3, (neck[1] + 2 * hip[1]) / 3)
     slim = 0.062 if style["long"] else 0.078
-    outline = [(neck[0] - 0.04, neck[1] + 0.0), (shoulders[0][0] - 0.015, shoulders[0][1]),
-               (waist[0] - slim * bulk, waist[1]),
-               (hip[0] - 0.088 * bulk, hip[1] + 0.03), (hip[0] + 0.088 * bulk, hip[1] + 0.03),
-               (waist[0] + slim * bulk, waist[1]), (shoulders[1][0] + 0.015, shoulders[1][1]),
-               (neck[0] + 0.04, neck[1])]
+    outline = [
+        (neck[0] - 0.04, neck[1] + 0.0),
+        (shoulders[0][0] - 0.015, shoulders[0][1]),
+        (waist[0] - slim * bulk, waist[1]),
+        (hip[0] - 0.088 * bulk, hip[1] + 0.03),
+        (hip[0] + 0.088 * bulk, hip[1] + 0.03),
+        (waist[0] + slim * bulk, waist[1]),
+        (shoulders[1][0] + 0.015, shoulders[1][1]),
+        (neck[0] + 0.04, neck[1]),
+    ]
     torso = smooth(outline, 3)
     pen.area(torso, shirt, (0.05, 0.05))
     if style["stripes"]:
@@ -283,18 +343,40 @@ def draw_body(pen: Pen, style: dict[str, Any], rng: np.random.Generator) -> None
             t = k / 7
             x, y, w = neck[0] + t * (hip[0] - neck[0]), neck[1] + t * (hip[1] - neck[1]) + 0.02, 0.07 * bulk
             pen.line([(x - w, y), (x + w, y)], 0.014, other)
-    pen.veil([(neck[0] + 0.02, neck[1]), shoulders[1], (waist[0] + slim * bulk, waist[1]),
-              (hip[0] + 0.088 * bulk, hip[1] + 0.03),
-              (hip[0] + 0.03, hip[1] + 0.03)], (0, 0, 0), 0.25)
+    pen.veil(
+        [
+            (neck[0] + 0.02, neck[1]),
+            shoulders[1],
+            (waist[0] + slim * bulk, waist[1]),
+            (hip[0] + 0.088 * bulk, hip[1] + 0.03),
+            (hip[0] + 0.03, hip[1] + 0.03),
+        ],
+        (0, 0, 0),
+        0.25,
+    )
     if style["skirt"]:
         drop = 0.2
         swing = 0.5 * (math.sin(th1) + math.sin(th2)) * 0.12
-        pen.area([(hip[0] - 0.07 * bulk, hip[1] - 0.06), (hip[0] + 0.07 * bulk, hip[1] - 0.06),
-                  (hip[0] + 0.155 + swing, hip[1] + drop), (hip[0] - 0.155 + swing, hip[1] + drop)], trousers,
-                  (0.06, 0.05))
-        pen.veil([(hip[0], hip[1] - 0.06), (hip[0] + 0.07 * bulk, hip[1] - 0.06),
-                  (hip[0] + 0.155 + swing, hip[1] + drop),
-                  (hip[0] + 0.04 + swing, hip[1] + drop)], (0, 0, 0), 0.22)
+        pen.area(
+            [
+                (hip[0] - 0.07 * bulk, hip[1] - 0.06),
+                (hip[0] + 0.07 * bulk, hip[1] - 0.06),
+                (hip[0] + 0.155 + swing, hip[1] + drop),
+                (hip[0] - 0.155 + swing, hip[1] + drop),
+            ],
+            trousers,
+            (0.06, 0.05),
+        )
+        pen.veil(
+            [
+                (hip[0], hip[1] - 0.06),
+                (hip[0] + 0.07 * bulk, hip[1] - 0.06),
+                (hip[0] + 0.155 + swing, hip[1] + drop),
+                (hip[0] + 0.04 + swing, hip[1] + drop),
+            ],
+            (0, 0, 0),
+            0.22,
+        )
     pen.limb([neck, (neck[0] + 0.3 * head * math.sin(lean), neck[1] - 0.25 * head)], [0.05, 0.045], shade(skin, 0.84))
     top = pen.inner(*pose["face"], head, lean * 0.6)
     if style["long"] and not style["back"]:

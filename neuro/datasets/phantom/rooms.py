@@ -12,14 +12,26 @@ from neuro.datasets.phantom.palette import NAMED, pick, vary
 
 def draw_room(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator) -> None:
     """Draw a box in one-point perspective, with the furniture that makes it a kitchen or a bedroom."""
-    walls = {"bathroom": ((156, 186, 194), (178, 192, 178)), "kitchen": ((222, 210, 180), (196, 206, 200)),
-             "office": ((196, 198, 202), (176, 186, 200))}
-    wall = vary(rng, pick(rng, walls.get(b.kind, ((206, 190, 166), (170, 186, 190), (196, 164, 150), (180, 184, 150),
-                                                  (150, 162, 190)))), 0.1)
-    floor = vary(rng, {"bathroom": (150, 158, 166), "office": (120, 122, 132)}.get(b.kind,
-                                                                                   pick(rng,
-                                                                                        ((160, 114, 74), (128, 92, 64),
-                                                                                         (176, 140, 104)))), 0.1)
+    walls = {
+        "bathroom": ((156, 186, 194), (178, 192, 178)),
+        "kitchen": ((222, 210, 180), (196, 206, 200)),
+        "office": ((196, 198, 202), (176, 186, 200)),
+    }
+    wall = vary(
+        rng,
+        pick(
+            rng,
+            walls.get(b.kind, ((206, 190, 166), (170, 186, 190), (196, 164, 150), (180, 184, 150), (150, 162, 190))),
+        ),
+        0.1,
+    )
+    floor = vary(
+        rng,
+        {"bathroom": (150, 158, 166), "office": (120, 122, 132)}.get(
+            b.kind, pick(rng, ((160, 114, 74), (128, 92, 64), (176, 140, 104)))
+        ),
+        0.1,
+    )
     vx, vy = 0.35 + 0.3 * rng.random(), b.horizon - 0.1
     k = 0.42 + 0.14 * rng.random()
     x0, x1, y0, y1 = vx - k * vx, vx + k * (1 - vx), vy - k * vy, vy + k * (1 - vy)
@@ -41,12 +53,20 @@ def draw_room(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
     def back(x: float, y: float) -> tuple[float, float]:
         return x0 + w * x, y0 + h * y
 
-    def panel(a: float, c: float, e: float, g: float, colour: Colour,
-              grain: tuple[float, float] | None = (0.04, 0.04)) -> None:
+    def panel(
+        a: float, c: float, e: float, g: float, colour: Colour, grain: tuple[float, float] | None = (0.04, 0.04)
+    ) -> None:
         pen.area([back(a, c), back(e, c), back(e, g), back(a, g)], colour, grain)
 
-    def cube(x: float, e: float, top: float, bottom: float, colour: Colour, depth: float,
-             grain: tuple[float, float] = (0.05, 0.05)) -> None:
+    def cube(
+        x: float,
+        e: float,
+        top: float,
+        bottom: float,
+        colour: Colour,
+        depth: float,
+        grain: tuple[float, float] = (0.05, 0.05),
+    ) -> None:
         """Draw a box on the floor: front face in picture units, back face ``depth`` toward the vanishing point."""
         bx, be = x + (vx - x) * depth, e + (vx - e) * depth
         bt = top + (vy - top) * depth
@@ -96,29 +116,43 @@ def draw_room(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
         pen.area([(fx, fy - 0.1), (fe, fy - 0.1), (fe, fy), (fx, fy)], (116, 76, 48), (0.05, 0.1))
         lx = e + 0.07 if side else a - 0.07
         cube(lx - 0.06, lx + 0.06, near - 0.07, near + 0.06, (130, 90, 58), 0.25)
-        pen.area([(lx - 0.02, near - 0.2), (lx + 0.03, near - 0.2), (lx + 0.055, near - 0.12),
-                  (lx - 0.045, near - 0.12)], (252, 232, 170))
-        pen.area([(lx, near - 0.12), (lx + 0.01, near - 0.12), (lx + 0.01, near - 0.08), (lx, near - 0.08)],
-                 (80, 70, 60))
+        pen.area(
+            [(lx - 0.02, near - 0.2), (lx + 0.03, near - 0.2), (lx + 0.055, near - 0.12), (lx - 0.045, near - 0.12)],
+            (252, 232, 170),
+        )
+        pen.area(
+            [(lx, near - 0.12), (lx + 0.01, near - 0.12), (lx + 0.01, near - 0.08), (lx, near - 0.08)], (80, 70, 60)
+        )
     elif b.kind == "living room":
-        sofa = vary(rng, pick(rng, ((150, 60, 56), (70, 96, 140), (110, 120, 90), (150, 130, 110), (90, 80, 100))),
-                    0.15)
+        sofa = vary(
+            rng, pick(rng, ((150, 60, 56), (70, 96, 140), (110, 120, 90), (150, 130, 110), (90, 80, 100))), 0.15
+        )
         a, e = (0.04, 0.52) if side else (0.48, 0.96)
         cube(a, e, near - 0.16, near + 0.05, shade(sofa, 0.85), 0.12, (0.06, 0.1))
         cube(a, e, near - 0.03, near + 0.12, sofa, 0.12, (0.06, 0.1))
         for f in (0.0, 0.88):
-            cube(a + f * (e - a), a + (f + 0.12) * (e - a), near - 0.09, near + 0.13, shade(sofa, 0.95), 0.14,
-                 (0.06, 0.1))
+            cube(
+                a + f * (e - a),
+                a + (f + 0.12) * (e - a),
+                near - 0.09,
+                near + 0.13,
+                shade(sofa, 0.95),
+                0.14,
+                (0.06, 0.1),
+            )
         for f, c in ((0.18, (230, 190, 90)), (0.66, (230, 226, 214))):
             xx = a + f * (e - a)
-            pen.area([(xx, near - 0.11), (xx + 0.08, near - 0.12), (xx + 0.09, near - 0.035),
-                      (xx + 0.01, near - 0.03)], c)
+            pen.area(
+                [(xx, near - 0.11), (xx + 0.08, near - 0.12), (xx + 0.09, near - 0.035), (xx + 0.01, near - 0.03)], c
+            )
         t = 0.72 if side else 0.14
         cube(t, t + 0.2, near + 0.06, near + 0.17, (132, 92, 60), 0.2)
         lx = 0.62 if side else 0.36
         pen.limb([(lx, near), (lx, near - 0.3)], [0.012, 0.012], (60, 56, 54))
-        pen.area([(lx - 0.03, near - 0.4), (lx + 0.03, near - 0.4), (lx + 0.06, near - 0.28),
-                  (lx - 0.06, near - 0.28)], (250, 230, 176))
+        pen.area(
+            [(lx - 0.03, near - 0.4), (lx + 0.03, near - 0.4), (lx + 0.06, near - 0.28), (lx - 0.06, near - 0.28)],
+            (250, 230, 176),
+        )
     elif b.kind == "kitchen":
         cupboard = vary(rng, pick(rng, ((226, 222, 210), (130, 156, 150), (170, 120, 76), (110, 130, 160))), 0.1)
         a, e = (-0.05, 0.56) if side else (0.44, 1.05)
@@ -126,15 +160,19 @@ def draw_room(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
         for f in range(4):
             xx = a + (0.06 + 0.24 * f) * (e - a)
             ww = 0.19 * (e - a)
-            pen.area([(xx, near - 0.1), (xx + ww, near - 0.1), (xx + ww, near + 0.1), (xx, near + 0.1)],
-                     shade(cupboard, 1.02))
+            pen.area(
+                [(xx, near - 0.1), (xx + ww, near - 0.1), (xx + ww, near + 0.1), (xx, near + 0.1)],
+                shade(cupboard, 1.02),
+            )
             pen.line([(xx + 0.8 * ww, near - 0.04), (xx + 0.8 * ww, near + 0.02)], 0.009, (70, 70, 74))
         pen.area([(a, near - 0.16), (e, near - 0.16), (e, near - 0.13), (a, near - 0.13)], (92, 88, 88))
         for f in range(3):
             panel(0.02 + 0.17 * f + 0.45 * side, 0.05, 0.17 + 0.17 * f + 0.45 * side, 0.3, shade(cupboard, 0.95))
         px = (a + e) / 2 + 0.06
-        pen.area([(px, near - 0.25), (px + 0.12, near - 0.25), (px + 0.11, near - 0.17), (px + 0.01, near - 0.17)],
-                 (196, 60, 50))
+        pen.area(
+            [(px, near - 0.25), (px + 0.12, near - 0.25), (px + 0.11, near - 0.17), (px + 0.01, near - 0.17)],
+            (196, 60, 50),
+        )
         pen.line([(px + 0.02, near - 0.265), (px + 0.1, near - 0.265)], 0.014, (60, 60, 64))
         fx = 0.72 if side else 0.06
         cube(fx, fx + 0.2, near - 0.42, near + 0.1, (226, 230, 234), 0.25)
@@ -150,40 +188,72 @@ def draw_room(canvas: Canvas, pen: Pen, b: Background, rng: np.random.Generator)
         cube(a, e, near - 0.03, near + 0.14, white, 0.22, (0.02, 0.02))
         mx = (a + e) / 2 + 0.11 * (vx - (a + e) / 2)
         pen.ellipse(mx, near - 0.05, 0.19, 0.022, (150, 196, 214), None)
-        pen.limb([(a + 0.04, near - 0.05), (a + 0.04, near - 0.17), (a + 0.1, near - 0.17)], [0.014] * 3,
-                 (170, 174, 180))
+        pen.limb(
+            [(a + 0.04, near - 0.05), (a + 0.04, near - 0.17), (a + 0.1, near - 0.17)], [0.014] * 3, (170, 174, 180)
+        )
         bx = 0.72 if side else 0.24
-        pen.area([(bx - 0.03, near - 0.1), (bx + 0.03, near - 0.1), (bx + 0.025, near + 0.1),
-                  (bx - 0.025, near + 0.1)], shade(white, 0.85))
-        pen.blob([(bx - 0.11, near - 0.15), (bx + 0.11, near - 0.15), (bx + 0.07, near - 0.07),
-                  (bx - 0.07, near - 0.07)], white, (0.02, 0.02))
+        pen.area(
+            [(bx - 0.03, near - 0.1), (bx + 0.03, near - 0.1), (bx + 0.025, near + 0.1), (bx - 0.025, near + 0.1)],
+            shade(white, 0.85),
+        )
+        pen.blob(
+            [(bx - 0.11, near - 0.15), (bx + 0.11, near - 0.15), (bx + 0.07, near - 0.07), (bx - 0.07, near - 0.07)],
+            white,
+            (0.02, 0.02),
+        )
         pen.ellipse(bx, near - 0.33, 0.085, 0.11, (120, 100, 80))
         pen.ellipse(bx, near - 0.33, 0.072, 0.096, (196, 218, 226), (0.02, 0.02))
     else:  # office
         a, e = (0.08, 0.62) if side else (0.38, 0.92)
         wood = vary(rng, (166, 120, 78), 0.15)
         for xx in (a + 0.02, e - 0.06):
-            pen.area([(xx, near - 0.02), (xx + 0.04, near - 0.02), (xx + 0.04, near + 0.2), (xx, near + 0.2)],
-                     shade(wood, 0.6))
+            pen.area(
+                [(xx, near - 0.02), (xx + 0.04, near - 0.02), (xx + 0.04, near + 0.2), (xx, near + 0.2)],
+                shade(wood, 0.6),
+            )
         cube(a, e, near - 0.04, near, wood, 0.3)
         sx = a + 0.16
         pen.area([(sx, near - 0.24), (sx + 0.2, near - 0.24), (sx + 0.2, near - 0.1), (sx, near - 0.1)], (36, 38, 44))
-        pen.area([(sx + 0.012, near - 0.228), (sx + 0.188, near - 0.228), (sx + 0.188, near - 0.112),
-                  (sx + 0.012, near - 0.112)], (120, 176, 214), None)
-        pen.area([(sx + 0.085, near - 0.1), (sx + 0.115, near - 0.1), (sx + 0.13, near - 0.06),
-                  (sx + 0.07, near - 0.06)], (36, 38, 44))
+        pen.area(
+            [
+                (sx + 0.012, near - 0.228),
+                (sx + 0.188, near - 0.228),
+                (sx + 0.188, near - 0.112),
+                (sx + 0.012, near - 0.112),
+            ],
+            (120, 176, 214),
+            None,
+        )
+        pen.area(
+            [(sx + 0.085, near - 0.1), (sx + 0.115, near - 0.1), (sx + 0.13, near - 0.06), (sx + 0.07, near - 0.06)],
+            (36, 38, 44),
+        )
         cx = (a + e) / 2 + 0.05
-        pen.area([(cx - 0.08, near + 0.0), (cx + 0.08, near + 0.0), (cx + 0.07, near + 0.14),
-                  (cx - 0.07, near + 0.14)], (54, 58, 70), (0.04, 0.06))
+        pen.area(
+            [(cx - 0.08, near + 0.0), (cx + 0.08, near + 0.0), (cx + 0.07, near + 0.14), (cx - 0.07, near + 0.14)],
+            (54, 58, 70),
+            (0.04, 0.06),
+        )
         pen.limb([(cx, near + 0.14), (cx, near + 0.25)], [0.025, 0.025], (70, 70, 76))
         pen.limb([(cx - 0.08, near + 0.27), (cx, near + 0.24), (cx + 0.08, near + 0.27)], [0.02] * 3, (70, 70, 76))
         shelf = 0.74 if side else 0.02
         cube(shelf, shelf + 0.2, near - 0.42, near + 0.12, shade(wood, 0.9), 0.12)
         for r in range(4):
             y = near - 0.39 + 0.125 * r
-            pen.area([(shelf + 0.015, y), (shelf + 0.185, y), (shelf + 0.185, y + 0.1), (shelf + 0.015, y + 0.1)],
-                     shade(wood, 0.4), None)
+            pen.area(
+                [(shelf + 0.015, y), (shelf + 0.185, y), (shelf + 0.185, y + 0.1), (shelf + 0.015, y + 0.1)],
+                shade(wood, 0.4),
+                None,
+            )
             for j in range(7):
                 xx = shelf + 0.02 + 0.023 * j
-                pen.area([(xx, y + 0.02 + 0.02 * rng.random()), (xx + 0.018, y + 0.03), (xx + 0.018, y + 0.1),
-                          (xx, y + 0.1)], vary(rng, pick(rng, tuple(NAMED.values())), 0.2), None)
+                pen.area(
+                    [
+                        (xx, y + 0.02 + 0.02 * rng.random()),
+                        (xx + 0.018, y + 0.03),
+                        (xx + 0.018, y + 0.1),
+                        (xx, y + 0.1),
+                    ],
+                    vary(rng, pick(rng, tuple(NAMED.values())), 0.2),
+                    None,
+                )

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from neuro._check import check_positive_int
 from neuro.datasets.phantom import animals, buildings, distractors, food, people, signs
 from neuro.datasets.phantom.background import LANDSCAPES, PLACENESS, ROOMS, Background, sample_background
 from neuro.datasets.phantom.clutter import sample_clutter
@@ -55,9 +56,10 @@ def sample_scene(seed: int, index: int) -> Scene:
 
     Main categories come once in every six successive indices, in random order, so that any run of scenes is balanced.
     """
-    block = np.random.default_rng([0x5CE, int(seed), int(index) // len(CATEGORIES)])
-    category = CATEGORIES[int(block.permutation(len(CATEGORIES))[int(index) % len(CATEGORIES)])]
-    rng = np.random.default_rng([0x5CE, int(seed), int(index), 1])
+    seed, index = check_positive_int("seed", seed, 0), check_positive_int("index", index, 0)
+    block = np.random.default_rng([0x5CE, seed, index // len(CATEGORIES)])
+    category = CATEGORIES[int(block.permutation(len(CATEGORIES))[index % len(CATEGORIES)])]
+    rng = np.random.default_rng([0x5CE, seed, index, 1])
     main = _sample_main(rng, category)
     place_is_background = main.category == "place" and main.label in PLACENESS
     background = _sample_behind(rng, main)
@@ -86,8 +88,8 @@ def sample_scene(seed: int, index: int) -> Scene:
         kind = "landscape" if main.label in LANDSCAPES else "room" if main.label in ROOMS else "building"
     dark = background.sky == "dusk"
     return Scene(
-        seed=int(seed),
-        index=int(index),
+        seed=seed,
+        index=index,
         category=category,
         label=main.label,
         kind=kind,

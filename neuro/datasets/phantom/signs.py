@@ -13,8 +13,32 @@ from neuro.datasets.phantom.lettering import draw_word
 from neuro.datasets.phantom.palette import NAMED, pick, vary
 
 WORDS = (
-    "STOP", "OPEN", "CAFE", "HOTEL", "EXIT", "BAKERY", "TAXI", "SALE", "BOOKS", "MUSEUM", "PARK", "BANK", "MARKET",
-    "SCHOOL", "BUS", "LIBRARY", "HELLO", "PIZZA", "MUSIC", "RADIO", "BRAIN", "FRESH", "NORTH", "BEACH", "GARDEN", "ZOO",
+    "STOP",
+    "OPEN",
+    "CAFE",
+    "HOTEL",
+    "EXIT",
+    "BAKERY",
+    "TAXI",
+    "SALE",
+    "BOOKS",
+    "MUSEUM",
+    "PARK",
+    "BANK",
+    "MARKET",
+    "SCHOOL",
+    "BUS",
+    "LIBRARY",
+    "HELLO",
+    "PIZZA",
+    "MUSIC",
+    "RADIO",
+    "BRAIN",
+    "FRESH",
+    "NORTH",
+    "BEACH",
+    "GARDEN",
+    "ZOO",
 )
 SIGNS = ("sign", "billboard", "poster", "book", "shop sign", "stop sign", "chalkboard")
 
@@ -23,18 +47,29 @@ def sample_sign(rng: np.random.Generator) -> tuple[str, str, dict[str, Any]]:
     """Return (label, colour name, style) of something with a word on it."""
     kind = pick(rng, SIGNS)
     word = "STOP" if kind == "stop sign" else pick(rng, WORDS)
-    colour = {"stop sign": ("red",), "chalkboard": ("black", "green"),
-              "book": ("white", "red", "blue", "green", "brown")}.get(
-        kind, ("red", "blue", "green", "yellow", "white", "black", "orange", "purple")
+    colour = {
+        "stop sign": ("red",),
+        "chalkboard": ("black", "green"),
+        "book": ("white", "red", "blue", "green", "brown"),
+    }.get(kind, ("red", "blue", "green", "yellow", "white", "black", "orange", "purple"))
+    return (
+        kind,
+        pick(rng, colour),
+        {"word": word, "tilt": float(rng.normal(0, 0.06)), "weight": float(0.8 + 0.5 * rng.random())},
     )
-    return kind, pick(rng, colour), {"word": word, "tilt": float(rng.normal(0, 0.06)),
-                                     "weight": float(0.8 + 0.5 * rng.random())}
 
 
 def sign_aspect(kind: str) -> float:
     """Return width over height."""
-    return {"stop sign": 0.75, "poster": 0.85, "book": 1.3, "billboard": 1.35, "shop sign": 2.4, "sign": 1.05,
-            "chalkboard": 1.25}[kind]
+    return {
+        "stop sign": 0.75,
+        "poster": 0.85,
+        "book": 1.3,
+        "billboard": 1.35,
+        "shop sign": 2.4,
+        "sign": 1.05,
+        "chalkboard": 1.25,
+    }[kind]
 
 
 def draw_sign(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng: np.random.Generator) -> None:
@@ -49,8 +84,14 @@ def draw_sign(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng: np.r
         pen.shadow(0, 0.5, 0.12, 0.02)
         pen.area([(-0.02, 0.1), (0.025, 0.1), (0.025, 0.5), (-0.02, 0.5)], metal)
         for r, c in ((0.375, (240, 240, 238)), (0.345, board)):
-            pen.area([(r * math.cos((k + 0.5) * math.pi / 4),
-                       -0.13 + r * math.sin((k + 0.5) * math.pi / 4)) for k in range(8)], c, (0.03, 0.02))
+            pen.area(
+                [
+                    (r * math.cos((k + 0.5) * math.pi / 4), -0.13 + r * math.sin((k + 0.5) * math.pi / 4))
+                    for k in range(8)
+                ],
+                c,
+                (0.03, 0.02),
+            )
         draw_word(pen, word, 0, -0.13, 0.56, 0.2, ink, weight)
         return
     pen = pen.inner(0, 0, 1.0, style["tilt"])
@@ -71,8 +112,9 @@ def draw_sign(pen: Pen, kind: str, colour: str, style: dict[str, Any], rng: np.r
         stripe = NAMED["white"]
         for k in range(10):
             x = -0.5 + 0.1 * k
-            pen.area([(x, 0.1), (x + 0.1, 0.1), (x + 0.1, 0.19), (x + 0.05, 0.215), (x, 0.19)],
-                     stripe if k % 2 else board)
+            pen.area(
+                [(x, 0.1), (x + 0.1, 0.1), (x + 0.1, 0.19), (x + 0.05, 0.215), (x, 0.19)], stripe if k % 2 else board
+            )
     elif kind == "poster":
         _board(pen, 0, 0, 0.41, 0.49, board, shade(board, 0.6))
         draw_word(pen, word, 0, -0.3, 0.7, 0.24, ink, weight)
@@ -109,12 +151,16 @@ def _board(pen: Pen, x: float, y: float, w: float, h: float, board: Colour, edge
     pen.area([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], board, (0.04, 0.03))
 
 
-def _words(pen: Pen, word: str, x: float, y: float, w: float, h: float, ink: Colour, weight: float,
-           rng: np.random.Generator) -> None:
+def _words(
+    pen: Pen, word: str, x: float, y: float, w: float, h: float, ink: Colour, weight: float, rng: np.random.Generator
+) -> None:
     if rng.random() < 0.45:
         draw_word(pen, word, x, y, w, h, ink, weight)
     else:
         draw_word(pen, word, x, y - 0.2 * h, w, 0.7 * h, ink, weight)
         for k in range(2):
-            pen.line([(x - 0.36 * w, y + (0.36 + 0.22 * k) * h), (x + (0.36 - 0.2 * k) * w,
-                                                                  y + (0.36 + 0.22 * k) * h)], 0.022, ink)
+            pen.line(
+                [(x - 0.36 * w, y + (0.36 + 0.22 * k) * h), (x + (0.36 - 0.2 * k) * w, y + (0.36 + 0.22 * k) * h)],
+                0.022,
+                ink,
+            )
