@@ -26,7 +26,7 @@ from neuro.datasets.phantom import backgrounds, buildings, captions, distractors
 from neuro.datasets.phantom.palette import HAIR, NAMED
 from neuro.datasets.phantom.scenes import render, render_scenes, sample_scene
 from neuro.features.phantom_clip.tokenizer import WordTokenizer, split_words
-from neuro.features.phantom_clip.zero_shot import PROMPTS, class_embeddings
+from neuro.features.phantom_clip.zero_shot import PROMPTS, class_scores
 
 SIZE, RENDERED, CONTEXT = 64, 96, 32
 EMBED = 128
@@ -127,16 +127,17 @@ def evaluate(model: nn.Module, tokenizer: WordTokenizer, seed: int, n: int) -> d
     scenes = render_scenes(n, RENDERED, seed=seed)
     normalise = Normalise()
     pictures = torch.from_numpy(np.stack([shrink(image) for image in scenes.images]))
-    with torch.no_grad():
-        image = torch.cat([model.encode_image(normalise(chunk), normalize=True) for chunk in pictures.split(100)])
-        text = torch.cat(
-            [
-                model.encode_text(tokenizer([c[0] for c in scenes.table["captions"][i : i + 100]]), normalize=True)
-                for i in range(0, n, 100)
-            ]
-        )
     names = list(PROMPTS)
-    guess = (image @ class_embeddings(model, tokenizer).T).argmax(1).numpy()
+    image, text, guess = [], [], []
+    with torch.no_grad():
+        for i in range(0, n, 100):
+            batch = normalise(pictures[i : i + 100])
+            image.append(model.encode_image(batch, normalize=True))
+            text.append(
+                model.encode_text(tokenizer([c[0] for c in scenes.table["captions"][i : i + 100]]), normalize=True)
+            )
+            guess.append(class_scores(model, tokenizer, batch).argmax(1).numpy())
+    image, text, guess = torch.cat(image), torch.cat(text), np.concatenate(guess)
     truth = np.array([names.index(c) for c in scenes.table["category"]])
     confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (truth, guess), 1)
@@ -185,6 +186,9 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
+    parser.add_argument(
+        "--evaluate", action="store_true", help="only score the weights in --out again, with --test-seed"
+    )
     parser.add_argument("--first", type=int, default=0, help="index of the first training scene")
     parser.add_argument("--out", type=Path, default=Path("neuro/features/phantom_clip"))
     args = parser.parse_args(argv)
@@ -195,6 +199,17 @@ def main(argv: list[str] | None = None) -> dict:
 
     from open_clip import CLIP
 
+    if args.evaluate:
+        from neuro.features.phantom_clip import load_phantom_clip
+
+        model, _, tokenizer = load_phantom_clip(folder=args.out)
+        metrics = {
+            **read_json(args.out / "metrics.json"),
+            "evaluation": evaluate(model, tokenizer, args.test_seed, 600),
+        }
+        write_json(args.out / "metrics.json", metrics)
+        log(f"zero-shot {metrics['evaluation']['zero_shot_accuracy']:.3f}")
+        return metrics
     before = read_json(args.out / "metrics.json")["runs"] if args.resume else []
     images, texts = training_pictures(args.scenes, args.seed, args.first, log)
     words = read_json(args.out / "vocabulary.json")["words"] if args.resume else vocabulary(texts)

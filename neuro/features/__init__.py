@@ -4,7 +4,7 @@ Networks
     :class:`Extractor` reads layers of open_clip, timm, torchvision and your own networks; :data:`FAMILIES` names some.
     :class:`TextExtractor` reads the text tower of CLIP models over captions.
 Controls
-    :class:`GaborPyramid`, :class:`ColorStatistics`, :class:`PixelStatistics`.
+    :class:`GaborPyramid`, :class:`ColorStatistics`, :class:`PixelStatistics`; :func:`open_source` opens either by name.
 Results
     :class:`Features` in memory, :class:`FeatureStore` in a folder: ``store[layer]``, ``store.rows(layer, ids)``.
 Reductions and choices
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from neuro.features.projection import PCA as PCA
     from neuro.features.projection import SparseProjection as SparseProjection
     from neuro.features.projection import fit_pca as fit_pca
+    from neuro.features.sources import open_source as open_source
     from neuro.features.store import Features as Features
     from neuro.features.store import FeatureStore as FeatureStore
     from neuro.features.store import LayerRows as LayerRows
@@ -61,6 +62,7 @@ _WHERE = {
     "fit_pca": "projection",
     "has_amx": "precision",
     "load_network": "models",
+    "open_source": "sources",
 }
 
 __all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -22,6 +22,8 @@ from neuro.features.preprocess import CallablePreprocess, Preprocess, as_preproc
 from neuro.features.projection import PCA, SparseProjection, fit_pca
 from neuro.features.reader import Reading, read_layers
 
+MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
+
 
 class Extractor(FeatureSource):
     """Read layers of a vision network.
@@ -60,6 +62,8 @@ class Extractor(FeatureSource):
         "auto" takes channels last for networks with more than a few convolutions, which CPUs and tensor cores prefer.
     dtype : {"float32", "float16"}
         In which features are kept.
+    workers : int
+        Threads that read and resize images while the network runs; a GPU is worth several.
 
     Examples
     --------
@@ -90,8 +94,10 @@ class Extractor(FeatureSource):
         model_kwargs: Mapping[str, Any] | None = None,
         memory_format: str = "auto",
         dtype: str = "float32",
+        workers: int = 1,
     ):
-        check_option("memory_format", memory_format, ("auto", "channels_last", "contiguous"))
+        check_option("memory_format", memory_format, MEMORY_FORMATS)
+        self.workers = check_positive_int("workers", workers)
         self.dtype = check_option("dtype", dtype, DTYPES)
         self.batch_size = check_positive_int("batch_size", batch_size)
         for one in pool.values() if isinstance(pool, Mapping) else [pool]:
@@ -118,10 +124,10 @@ class Extractor(FeatureSource):
         """Return an extractor of the same network with other settings.
 
         Understands layers, pool, project, device, precision, batch_size, preprocess (changes to the present one),
-        memory_format and dtype.
+        memory_format, dtype and workers.
         """
         other = copy.copy(self)
-        for cached in ("layers", "_module"):
+        for cached in ("layers", "_module", "memory_format"):
             other.__dict__.pop(cached, None)
         device = resolve_device(changes.pop("device", self.device))
         precision = changes.pop("precision", self.precision.name)
@@ -132,12 +138,16 @@ class Extractor(FeatureSource):
                 check_pool(one)
         if "project" in changes:
             other.project = changes.pop("project")
+            for one in other.project.values() if isinstance(other.project, Mapping) else [other.project]:
+                _as_projection(one, self.seed)
         if "dtype" in changes:
             other.dtype = check_option("dtype", changes.pop("dtype"), DTYPES)
         if "batch_size" in changes:
             other.batch_size = check_positive_int("batch_size", changes.pop("batch_size"))
         if "memory_format" in changes:
-            other._memory_format = changes.pop("memory_format")
+            other._memory_format = check_option("memory_format", changes.pop("memory_format"), MEMORY_FORMATS)
+        if "workers" in changes:
+            other.workers = check_positive_int("workers", changes.pop("workers"))
         if "preprocess" in changes:
             now = self.preprocess if isinstance(self.preprocess, Preprocess) else self.network.preprocess
             other.preprocess = as_preprocess(changes.pop("preprocess"), now)
@@ -156,10 +166,9 @@ class Extractor(FeatureSource):
         module = self.network.module
         if self.precision.weights != torch.float32 or self.device.type != "cpu":
             module = copy.deepcopy(module).to(device=self.device, dtype=self.precision.weights)
-        if self.memory_format == "channels_last":
-            for weight in module.parameters():
-                if weight.ndim == 4:  # module.to(memory_format=...) fails on networks that also have 3-D convolutions
-                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        for weight in module.parameters():
+            if weight.ndim == 4:  # module.to(memory_format=...) fails on networks that also have 3-D convolutions
+                weight.data = weight.data.contiguous(memory_format=self._layout)
         return module
 
     @cached_property
@@ -332,8 +341,11 @@ class Extractor(FeatureSource):
         return names
 
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
-        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
-        return x.to(device=self.device, dtype=self.precision.weights).contiguous(memory_format=layout)
+        return x.to(device=self.device, dtype=self.precision.weights).contiguous(memory_format=self._layout)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
     def __repr__(self) -> str:
         return f"Extractor({self.name}, weights: {self.network.weights}, {self.precision.describe()} on {self.device})"

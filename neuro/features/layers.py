@@ -136,7 +136,7 @@ def probe(
     sequence: int | None = None,
     run: Any = None,
 ) -> Layers:
-    """Find every layer of ``module`` that depends on its input.
+    """Find every layer of ``module`` whose output follows the number of inputs.
 
     Parameters
     ----------
@@ -169,8 +169,6 @@ def probe(
         axis, fold = changed
         info = LayerInfo("", (), "other", None, (), *where, axis, fold, True, len(found))
         x = info.per_image(out, 3)
-        if torch.equal(x[0], x[1]) and torch.equal(x[0], x[2]) and x.any():
-            return  # position embeddings and other constants that are only repeated for every image
         found[where] = replace(info, shape=tuple(int(s) for s in x.shape[1:]))
         if fold > 1:
             folded[where] = _signature(out, axis)

@@ -74,6 +74,7 @@ class FeatureSource:
     name: str = ""
     batch_size: int = 32
     dtype: str = "float32"
+    workers: int = 1
     kinds: tuple[str, ...] = ("image", "clip")
 
     # What a subclass says
@@ -210,7 +211,7 @@ class FeatureSource:
             index = read_index(path / "index.jsonl")[0]
             changed = self._changed(path, index, stimuli, token, ids_print, seen)
             complete = not changed and not _missing(manifest, index, stimuli.ids, described)
-        noted = token is None or read_tokens(path).get(token) == ids_print
+        noted = token is None or (token, ids_print) in read_tokens(path)
         if not complete or not noted or not headers_current(path, manifest, described, index.n_rows):
             try:
                 with StoreWriter(path, identity, described, _as_json(self._all_info())) as writer:
@@ -251,7 +252,7 @@ class FeatureSource:
         self, path: Path, index: RowIndex, stimuli: Stimuli, token: str | None, ids_print: str, seen: dict[Any, str]
     ) -> set:
         """Return the ids whose contents are not what the store's rows were made from; ``seen`` keeps hashes taken."""
-        if token is not None and read_tokens(path).get(token) == ids_print:
+        if token is not None and (token, ids_print) in read_tokens(path):
             return set()
         known = [i for i in stimuli.ids.tolist() if i in index.row_of]
         new = [i for i in known if i not in seen]
@@ -269,7 +270,7 @@ class FeatureSource:
     def _batches(
         self, stimuli: Stimuli, ids: np.ndarray, layers: list[str], pad: bool, hashes: bool, bar: Any
     ) -> Iterator[tuple[np.ndarray, list[str], dict[str, np.ndarray]]]:
-        """Yield (ids, content hashes, layer -> block), reading and preparing two batches ahead."""
+        """Yield (ids, content hashes, layer -> block), reading and preparing a few batches ahead."""
         size = check_positive_int("batch_size", self.batch_size)
         parts = [ids[i : i + size] for i in range(0, len(ids), size)]
 
@@ -277,7 +278,7 @@ class FeatureSource:
             items = self.items(stimuli, part)
             return self.prepare(items), self.hashes(stimuli, part) if hashes else []
 
-        for part, (prepared, found) in zip(parts, _ahead(load, parts), strict=True):
+        for part, (prepared, found) in zip(parts, _ahead(load, parts, self.workers), strict=True):
             blocks = self.compute(prepared, layers, size if pad else 0)
             yield part, found, {k: _checked(v, self.dtype, k, part, self.name) for k, v in blocks.items()}
             bar.update(len(part))
@@ -328,11 +329,11 @@ def _missing(
 ) -> dict[tuple[str, ...], np.ndarray]:
     """Return layers -> ids that lack exactly those layers."""
     have = {}
+    at = np.array([index.row_of.get(i, -1) for i in ids.tolist()], dtype=np.int64)
+    fresh = np.array([i in changed for i in ids.tolist()]) if changed else np.zeros(len(ids), bool)
     for name in layers:
         known = manifest["layers"].get(name)
         done = index.done(known["number"]) if known else np.zeros(index.n_rows, bool)
-        at = np.array([index.row_of.get(i, -1) for i in ids.tolist()], dtype=np.int64)
-        fresh = np.array([i in changed for i in ids.tolist()]) if changed else np.zeros(len(ids), bool)
         have[name] = (at >= 0) & ~fresh & (done[at] if index.n_rows else False)
     groups: dict[tuple[str, ...], list[int]] = {}
     for i in range(len(ids)):
@@ -342,17 +343,17 @@ def _missing(
     return {k: ids[v] for k, v in groups.items()}
 
 
-def _ahead(load: Callable[[Any], Any], parts: Sequence[Any], depth: int = 2) -> Iterator[Any]:
-    """Apply ``load`` to the parts in order, up to ``depth`` ahead of the consumer, in one other thread."""
+def _ahead(load: Callable[[Any], Any], parts: Sequence[Any], workers: int = 1) -> Iterator[Any]:
+    """Apply ``load`` to the parts in order, a few ahead of the consumer, in other threads."""
     if len(parts) < 2:
         yield from map(load, parts)
         return
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="neuro-read") as pool:
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="neuro-read") as pool:
         waiting: list[Future] = []
         try:
             for part in parts:
                 waiting.append(pool.submit(load, part))
-                if len(waiting) > depth:
+                if len(waiting) > workers + 1:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()

@@ -96,6 +96,8 @@ class Preprocess:
             if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
                 raise ShapeMismatch(f"images must be uint8 (height, width, 3), got {image.dtype} {image.shape}.")
             groups.setdefault(image.shape, []).append(i)
+        if len(groups) == 1:
+            return self._resize(np.stack(images)).contiguous(memory_format=torch.channels_last)
         out = torch.empty((len(images), 3, *self.size), dtype=torch.uint8, memory_format=torch.channels_last)
         for members in groups.values():
             out[members] = self._resize(np.stack([images[i] for i in members]))

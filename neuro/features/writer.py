@@ -159,21 +159,15 @@ class StoreWriter:
 
     def remember(self, token: str | None, ids_print: str) -> None:
         """Record that the contents behind ``token`` have been compared for these ids."""
+        known = [pair for pair in read_tokens(self.path) if pair != (token, ids_print)]
         if token is not None:
-            known = self.tokens()
-            known.pop(token, None)
-            known = dict(list(known.items())[-19:])
             with contextlib.suppress(OSError):
-                write_json(self.path / "sources.json", {**known, token: ids_print})
+                write_json(self.path / "sources.json", [*known[-99:], (token, ids_print)])
 
     def forget(self) -> None:
         """Drop all tokens: rows have been replaced."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / "sources.json").unlink()
-
-    def tokens(self) -> dict[str, str]:
-        """Return token -> fingerprint of the ids compared under it."""
-        return read_tokens(self.path)
 
     def close(self) -> None:
         """Commit, bring the files' headers and lengths up to date, and let go of the store."""
@@ -243,13 +237,12 @@ def check_identity(path: Path, manifest: Mapping, identity: Mapping, layers: Map
         raise StaleStore(f"{path} was made differently: {shown}. Use another folder, or delete this one.")
 
 
-def read_tokens(path: Path) -> dict[str, str]:
-    """Return token -> fingerprint of the ids compared under it; an unreadable file is an empty one."""
+def read_tokens(path: Path) -> list[tuple[str, str]]:
+    """Return (token, fingerprint of ids) pairs already compared; an unreadable file is an empty one."""
     try:
-        known = read_json(path / "sources.json")
-    except (OSError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in known.items()} if isinstance(known, dict) else {}
+        return [(str(token), str(ids)) for token, ids in read_json(path / "sources.json")]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def check_space(path: str | os.PathLike[str], needed: int) -> None:

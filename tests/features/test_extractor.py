@@ -198,11 +198,22 @@ def test_auto_precision_is_resolved_and_recorded(toy):
 
 
 def test_memory_layout_changes_speed_not_features(extractor, pictures):
-    a, b = (
-        extractor.with_options(memory_format=m).extract(pictures, layers=["mix"], progress=False).rows("mix")
-        for m in ("contiguous", "channels_last")
-    )
+    assert extractor.memory_format == "contiguous"
+    found = []
+    for name in ("contiguous", "channels_last"):
+        other = extractor.with_options(memory_format=name)
+        features = other.extract(pictures, layers=["mix"], progress=False)
+        assert features.manifest["info"]["memory_format"] == name
+        assert other._module.conv1.weight.is_contiguous(memory_format=other._layout)
+        found.append(features.rows("mix"))
+    a, b = found
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_that_read_ahead_change_nothing(extractor, stimuli):
+    one = extractor.extract(stimuli, layers=["mix"], progress=False).rows("mix")
+    several = extractor.with_options(workers=3, batch_size=2)
+    np.testing.assert_allclose(several.extract(stimuli, layers=["mix"], progress=False).rows("mix"), one, rtol=1e-5)
 
 
 def test_convolutional_networks_run_channels_last(toy):

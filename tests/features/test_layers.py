@@ -24,7 +24,6 @@ class Zoo(torch.nn.Module):
         self.windows = torch.nn.Identity()
         self.windows_inside = torch.nn.Identity()
         self.bias = torch.nn.Identity()
-        self.repeated = torch.nn.Identity()
         self.several = torch.nn.Identity()
         self.named = torch.nn.Identity()
         self.twice = torch.nn.Identity()
@@ -46,7 +45,6 @@ class Zoo(torch.nn.Module):
         self.windows(windows.flatten(0, 1))
         self.windows_inside(windows.transpose(0, 1).flatten(0, 1))
         self.bias(torch.zeros(5, 5))
-        self.repeated(torch.ones(n, 5))
         self.several((tokens.mean(1), maps))
         self.named({"a": tokens.mean(1)})
         self.twice(tokens[:, 0])
@@ -86,9 +84,8 @@ def test_every_layout_is_recognised(zoo, name, shape, layout, grid, special):
     assert (info.layout, info.grid, info.special) == (layout, grid, special)
 
 
-def test_what_does_not_depend_on_the_images_is_no_layer(zoo):
+def test_what_does_not_follow_the_number_of_images_is_no_layer(zoo):
     assert "bias" not in zoo[1]
-    assert "repeated" not in zoo[1]
     assert "unused" not in zoo[1]
 
 

@@ -169,6 +169,25 @@ def test_libraries_own_preprocessing_is_taken():
     assert other.size == (96, 96)
 
 
+def test_phantom_clip_and_its_untrained_twin_differ_in_weights_only(pictures):
+    from PIL import Image
+
+    from neuro.features.phantom_clip import load_phantom_clip
+
+    model, transform, _ = load_phantom_clip()
+    trained = Extractor("phantom-clip", layers=["output"], preprocess={"resize": "pil"}, device="cpu")
+    with torch.no_grad():
+        expected = model.encode_image(torch.stack([transform(Image.fromarray(p)) for p in pictures]))
+    np.testing.assert_allclose(trained.extract(pictures, progress=False).rows("output"), expected, rtol=1e-3, atol=1e-3)
+    twin = Extractor("phantom-clip", pretrained=None, seed=3, device="cpu")
+    assert (twin.network.trained, twin.network.weights) == (False, "untrained, seed 3")
+    assert dict(twin.layers) == dict(trained.layers)
+    differing = {k for k, v in twin.network.identity.items() if trained.network.identity[k] != v}
+    assert differing == {"weights"}
+    with pytest.raises(ValueError, match="pretrained=True or None"):
+        load_network("phantom-clip", pretrained="laion")
+
+
 def test_a_users_module_is_copied(make_toy):
     mine = make_toy().train()
     network = load_network(mine)

@@ -16,7 +16,7 @@ from neuro.features.phantom_clip import (
     FOLDER,
     PROMPTS,
     WordTokenizer,
-    class_embeddings,
+    class_scores,
     classify,
     load_phantom_clip,
     tokenizer,
@@ -86,7 +86,7 @@ def test_preprocessing_is_recorded_and_applied(trained, fresh):
 def test_it_names_what_fresh_scenes_show(trained, fresh, pictures):
     guess = classify(trained[0], trained[2], pictures)
     truth = fresh.table["category"].tolist()
-    assert np.mean([g == t for g, t in zip(guess, truth, strict=True)]) >= 0.78
+    assert np.mean([g == t for g, t in zip(guess, truth, strict=True)]) >= 0.9
 
 
 def test_it_finds_the_caption_of_a_picture_among_120(trained, fresh, pictures):
@@ -95,7 +95,7 @@ def test_it_finds_the_caption_of_a_picture_among_120(trained, fresh, pictures):
         image = model.encode_image(pictures, normalize=True)
         text = model.encode_text(words([c[0] for c in fresh.table["captions"]]), normalize=True)
     rank = ((image @ text.T) > (image * text).sum(1, keepdim=True)).sum(1)
-    assert (rank < 5).float().mean() > 0.5  # chance: 0.04
+    assert (rank < 5).float().mean() > 0.8  # chance: 0.04
 
 
 def test_the_untrained_twin_is_at_chance(fresh, pictures):
@@ -124,9 +124,22 @@ def test_captions_of_fresh_scenes_use_known_words_only(trained, fresh):
     assert (tokens.argmax(1) == (tokens != 0).sum(1) - 1).all()  # open_clip reads at the highest number: the end mark
 
 
-def test_prompts_use_known_words_only(trained):
+def test_prompts_use_known_words_only(trained, pictures):
     words = WordTokenizer(trained[2].words, trained[2].context_length, unknown="error")
-    assert class_embeddings(trained[0], words).shape == (len(PROMPTS), 128)
+    assert class_scores(trained[0], words, pictures[:3]).shape == (3, len(PROMPTS))
+
+
+def test_a_class_of_one_prompt_scores_its_scaled_cosine(trained, pictures):
+    model, _, words = trained
+    prompts = {"a": ["a brown dog"], "b": ["a pizza"], "ab": ["a brown dog", "a pizza"]}
+    scores = class_scores(model, words, pictures[:5], prompts)
+    with torch.no_grad():
+        cosine = (
+            model.encode_image(pictures[:5], normalize=True)
+            @ model.encode_text(words(["a brown dog", "a pizza"]), normalize=True).T
+        )
+    torch.testing.assert_close(scores[:, :2], model.logit_scale.exp().detach() * cosine)
+    torch.testing.assert_close(scores[:, 2], scores[:, :2].exp().mean(1).log(), rtol=1e-4, atol=1e-4)
 
 
 def test_unknown_words_are_named_once_per_call(trained):
@@ -174,5 +187,5 @@ def test_metrics_say_how_it_was_made():
     metrics = json.loads((FOLDER / "metrics.json").read_text())
     assert metrics["runs"][-1]["finished"]
     assert metrics["cpu_minutes"] > 0
-    assert metrics["evaluation"]["zero_shot_accuracy"] > 0.8
+    assert metrics["evaluation"]["zero_shot_accuracy"] > 0.9
     assert metrics["evaluation"]["seed"] not in {run["seed"] for run in metrics["runs"]}

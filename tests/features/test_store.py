@@ -217,6 +217,11 @@ def test_unchanged_files_are_not_hashed_again(source, pictures, tmp_path, path):
     extract(Watching(), Stimuli.from_folder(folder), path)
     extract(Watching(), Stimuli.from_folder(folder), path)
     assert len(hashed) == 24
+    # Two overlapping selections, in turns, as subjects who share images.
+    for _ in range(2):
+        for ids in (stimuli.ids[:8], stimuli.ids[4:]):
+            extract(Watching(), Stimuli.from_folder(folder).select(ids), path)
+    assert len(hashed) == 24 + 16
     Image.fromarray(255 - pictures[3]).save(folder / "im03.png")
     with pytest.raises(StaleStore, match="'im03'"):
         extract(Watching(), Stimuli.from_folder(folder), path)

@@ -66,6 +66,22 @@ def test_padding_does_not_enter_means():
     np.testing.assert_allclose(found, table[tokens[tokens > 0]].mean(0), atol=1e-6)
 
 
+def test_reduced_precision_is_close(reference):
+    half = TextExtractor("open_clip:ViT-S-32-alt", pretrained=None, precision="bfloat16", device="cpu")
+    found = half.extract(Stimuli.from_texts(TEXTS), progress=False).rows("output")
+    assert 0 < np.linalg.norm(found - reference) < 0.03 * np.linalg.norm(reference)
+
+
+def test_phantom_clip_reads_its_own_words():
+    from neuro.features.phantom_clip import load_phantom_clip
+
+    model, _, tokenizer = load_phantom_clip()
+    sentences = ["a person and a dog", "food on a table"]
+    found = TextExtractor("phantom-clip", device="cpu").extract(Stimuli.from_texts(sentences), progress=False)
+    with torch.no_grad():
+        np.testing.assert_allclose(found.rows("output"), model.encode_text(tokenizer(sentences)), atol=1e-4)
+
+
 def test_layers_are_probed_and_named(text):
     assert text.layers["output"] == (256,)
     assert text.layers["transformer.resblocks.0"] == (77, 256)

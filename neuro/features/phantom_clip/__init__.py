@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from neuro.errors import DataNotDownloaded
 from neuro.features.phantom_clip.tokenizer import WordTokenizer
-from neuro.features.phantom_clip.zero_shot import PROMPTS, class_embeddings, classify
+from neuro.features.phantom_clip.zero_shot import PROMPTS, class_scores, classify
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FOLDER", "PROMPTS", "WordTokenizer", "class_embeddings", "classify", "load_phantom_clip", "tokenizer"]
+__all__ = ["FOLDER", "PROMPTS", "WordTokenizer", "class_scores", "classify", "load_phantom_clip", "tokenizer"]
 
 FOLDER = Path(__file__).parent
 _FILES = ("open_clip_config.json", "open_clip_model.safetensors", "vocabulary.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,18 +82,41 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def class_embeddings(
-    model: Any, tokenizer: Callable[..., torch.Tensor], prompts: Mapping[str, Sequence[str]] = PROMPTS
+def class_scores(
+    model: Any,
+    tokenizer: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+    prompts: Mapping[str, Sequence[str]] = PROMPTS,
 ) -> torch.Tensor:
-    """Return one unit vector per class, (n_classes, n_dims): the mean of its prompts' unit vectors."""
+    """Log-likelihood ratio of each class: log mean over its prompts of exp(logit scale x cosine).
+
+    Classes such as "place" hold things that look nothing alike (a bathroom, a desert); the mean of their prompts'
+    vectors lies near none of them. So every prompt is a hypothesis of its own, at the temperature the model was trained
+    with, and a class is the sum of its hypotheses.
+
+    Parameters
+    ----------
+    model : open_clip.CLIP
+    tokenizer : callable
+        Sentences -> LongTensor (n, context_length).
+    images : tensor (n, 3, size, size)
+        Preprocessed pictures.
+    prompts : mapping of class name -> sentences
+
+    Returns
+    -------
+    tensor (n, n_classes)
+        Columns in the order of ``prompts``; only differences within a row mean anything.
+    """
     import torch
 
-    rows = []
     with torch.no_grad():
+        scaled = model.logit_scale.exp() * model.encode_image(images, normalize=True)
+        columns = []
         for sentences in prompts.values():
-            mean = model.encode_text(tokenizer(list(sentences)), normalize=True).mean(0)
-            rows.append(mean / mean.norm())
-    return torch.stack(rows)
+            logits = scaled @ model.encode_text(tokenizer(list(sentences)), normalize=True).T
+            columns.append(logits.logsumexp(1) - math.log(len(sentences)))
+    return torch.stack(columns, 1)
 
 
 def classify(
@@ -101,10 +125,6 @@ def classify(
     images: torch.Tensor,
     prompts: Mapping[str, Sequence[str]] = PROMPTS,
 ) -> list[str]:
-    """Return the class name of each preprocessed image (n, 3, size, size): the nearest of the class vectors."""
-    import torch
-
-    with torch.no_grad():
-        features = model.encode_image(images, normalize=True)
+    """Return the likeliest class name of each preprocessed image (n, 3, size, size); see :func:`class_scores`."""
     names = list(prompts)
-    return [names[int(k)] for k in (features @ class_embeddings(model, tokenizer, prompts).T).argmax(1)]
+    return [names[int(k)] for k in class_scores(model, tokenizer, images, prompts).argmax(1)]
