@@ -34,6 +34,7 @@ import numpy as np
 SHAPES = ["750,512,15000", "8859,768,15724", "8859,6144,15724", "1200,20000,10000"]
 PEERS = ["ours", "ours-100-alphas", "ours-gcv", "ours-loo", "himalaya"]
 N_ALPHAS, N_FOLDS, N_TEST = 20, 5, 200
+N_REFERENCE = 500  # voxels that are also fitted in float64, to see who is right where penalties differ
 BIG = 2e13  # multiplications of himalaya's cross-validation above which it is tuned on fewer voxels and penalties
 MARKERS = ("<!-- ridge: start -->", "<!-- ridge: end -->")
 
@@ -118,6 +119,10 @@ def run_shape(n: int, p: int, v: int, args: argparse.Namespace) -> list[dict]:
                 row["ratio"] = row["wall"] / ours["wall"]
                 if row["peer"] in ("ours", "himalaya"):  # the others answer another question
                     row.update(agreement(ours["file"], row["file"]))
+        double = measure({**job, "peer": "ours-float64", "v_use": min(v, N_REFERENCE)})["file"]
+        for row in rows:
+            if row["peer"] in ("ours", "himalaya"):
+                row["same_as_float64"] = agreement(double, row["file"])["same_alpha"]
     for row in rows:
         row.pop("file")
     return rows
@@ -270,6 +275,8 @@ def _ours(job: dict, alphas: np.ndarray, splits: list):
     cv = {"ours-gcv": "gcv", "ours-loo": "loo"}.get(job["peer"], splits)
 
     def run(X, Y):
+        if job["peer"] == "ours-float64":
+            X, Y = X.astype(np.float64), Y.astype(np.float64)
         model = RidgeCV(alphas, cv=cv).fit(X, Y)
         if job.get("weights"):
             _ = model.coef_
@@ -320,9 +327,9 @@ class _Splits:
 def agreement(ours: str, theirs: str) -> dict:
     """Share of voxels with the same penalty, and how far held-out predictions lie apart, in units of their spread."""
     with np.load(ours) as a, np.load(theirs) as b:
-        v = len(b["alpha"])
-        same = np.isclose(a["alpha"][:v], b["alpha"], rtol=1e-3)
-        one, two = a["prediction"][:, :v], b["prediction"]
+        v = min(len(a["alpha"]), len(b["alpha"]))
+        same = np.isclose(a["alpha"][:v], b["alpha"][:v], rtol=1e-3)
+        one, two = a["prediction"][:, :v], b["prediction"][:, :v]
         apart = np.sqrt(((one - two) ** 2).mean(0)) / np.maximum(two.std(0), 1e-6)
         return {"same_alpha": float(same.mean()), "apart": float(np.median(apart[same])) if same.any() else None}
 
@@ -330,8 +337,9 @@ def agreement(ours: str, theirs: str) -> dict:
 def label(row: dict) -> str:
     """Name a row of the table."""
     if row["peer"] != "himalaya":
-        names = {"ours": "neuro", "ours-100-alphas": "neuro, 100 penalties", "ours-gcv": "neuro, cv='gcv'"}
-        return names.get(row["peer"], "neuro, cv='loo'") + (", with weights" if row.get("weights") else "")
+        what = {"ours-100-alphas": ", 100 penalties", "ours-gcv": ", cv='gcv'", "ours-loo": ", cv='loo'"}
+        what["ours-float64"] = f", float64, {N_REFERENCE} voxels"
+        return "neuro" + what.get(row["peer"], "") + (", with weights" if row.get("weights") else "")
     kind = "KernelRidgeCV" if row["p"] > row["n"] else "RidgeCV"
     text = f"himalaya {kind}, {row['backend']}, batches {row['targets_batch'] or 'all'} x {row['alphas_batch']}"
     if "extrapolated_from" in row:
@@ -347,17 +355,18 @@ def table(n: int, p: int, v: int, rows: list[dict]) -> str:
         f"### {n:,} stimuli, {p:,} features, {v:,} voxels",
         "",
         "| | seconds (all runs) | core-seconds | fit's own memory, GB | process peak, GB | time / neuro's "
-        "| same penalty | predictions apart |",
-        "|--|--:|--:|--:|--:|--:|--:|--:|",
+        "| same penalty as neuro | as float64 | predictions apart |",
+        "|--|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         spread = ", ".join(f"{w:.2f}" for w in sorted(row["walls"]))
         same = f"{100 * row['same_alpha']:.2f}%" if "same_alpha" in row else ""
         apart = f"{row['apart']:.0e}" if row.get("apart") is not None else ""
+        double = f"{100 * row['same_as_float64']:.1f}%" if "same_as_float64" in row else ""
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else "1"
         lines.append(
             f"| {label(row)} | **{row['wall']:.2f}** ({spread}) | {statistics.median(row['cpus']):.1f} "
-            f"| {row['memory']:.2f} | {row['peak']:.2f} | {ratio} | {same} | {apart} |"
+            f"| {row['memory']:.2f} | {row['peak']:.2f} | {ratio} | {same} | {double} | {apart} |"
         )
     return "\n".join(lines)
 

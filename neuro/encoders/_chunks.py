@@ -42,21 +42,30 @@ class Responses:
 
     def chunk(self, voxels: slice, buffers: Buffers) -> torch.Tensor:
         """Return rows in fold order (n, n_chunk), minus their mean, times ``scale``; notes the mean."""
-        source = self.Y[:, voxels]
-        out = buffers("responses", *source.shape)
-        if self.order is None:
-            out.copy_(source)
-        elif source.dtype == out.dtype and source.device == out.device:
-            torch.index_select(source, 0, self.order, out=out)
-        else:
-            out.copy_(source.index_select(0, self.order))
-        if self.scale != 1:
-            out.mul_(self.scale)
+        out = self._gather(voxels, self.order, buffers)
         if self.intercept:
             mean = out.mean(0)
             out.sub_(mean)
             self.mean[voxels] = mean.double() / self.scale
         return out
+
+    def rows(self, voxels: slice, rows: slice | torch.Tensor, buffers: Buffers) -> torch.Tensor:
+        """Return some rows of what ``chunk`` returned for these voxels before."""
+        order = torch.arange(self.n, device=self.Y.device) if self.order is None else self.order
+        where = order[rows if isinstance(rows, slice) else rows.to(order.device)]
+        out = self._gather(voxels, where, buffers)
+        return out.sub_((self.mean[voxels] * self.scale).to(self.dtype)) if self.intercept else out
+
+    def _gather(self, voxels: slice, rows: torch.Tensor | None, buffers: Buffers) -> torch.Tensor:
+        source = self.Y[:, voxels]
+        out = buffers("responses", self.n if rows is None else len(rows), source.shape[1])
+        if rows is None:
+            out.copy_(source)
+        elif source.dtype == out.dtype and source.device == out.device:
+            torch.index_select(source, 0, rows, out=out)
+        else:
+            out.copy_(source.index_select(0, rows))
+        return out.mul_(self.scale) if self.scale != 1 else out
 
     def rounding(self, voxels: slice) -> torch.Tensor:
         """Return the mean square (n_chunk,) below which a centred voxel is only the rounding of its mean."""

@@ -29,16 +29,20 @@ def as_index(rows: slice | torch.Tensor | tuple[slice, ...], n: int, device: tor
 def mean_square_norm(X: torch.Tensor, intercept: bool) -> tuple[torch.Tensor, float]:
     """Return the feature means (0 without intercept) and trace(K) / n of the centred rows, both in float64."""
     n, p = X.shape
-    mean = torch.zeros(p, dtype=torch.float64, device=X.device)
-    square = torch.zeros_like(mean)
-    step = max(1, 2**23 // p)
-    if intercept:
-        for start in range(0, n, step):
-            mean += X[start : start + step].double().sum(0)
-        mean /= n
-    for start in range(0, n, step):
-        square += (X[start : start + step].double() - mean).square_().sum(0)
-    return mean, float(square.sum()) / n
+    origin = X[0].double() * intercept  # so that one pass suffices, whatever the offset
+    total, square = (torch.zeros(p, dtype=torch.float64, device=X.device) for _ in range(2))
+    for rows in _pieces(n, p):
+        block = X[rows].double() - origin
+        total += block.sum(0)
+        square += block.square_().sum(0)
+    shift = total / n * intercept
+    return origin + shift, float((square - n * shift**2).clamp_(min=0).sum()) / n
+
+
+def _pieces(n: int, p: int, size: int = 2**18) -> list[slice]:
+    """Blocks of rows that stay in the cache."""
+    step = max(1, size // p)
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
 class Design:
@@ -87,7 +91,8 @@ class Design:
     def _primal(self, fold: Fold, rank: int, alpha_min: float) -> FoldFactor:
         val = take(self.X, fold.val)
         if fold.complement:
-            gram = self.gram - gram64(val)
+            gram = gram64(val)
+            torch.sub(self.gram, gram, out=gram)
             mean = -val.sum(0, dtype=torch.float64) / fold.n_train * self.intercept
             gram.addr_(mean, mean, alpha=-fold.n_train)
         else:
@@ -121,9 +126,7 @@ def _double_centred(K: torch.Tensor) -> torch.Tensor:
 def _centred(features, order, mean, scale: float, dtype: torch.dtype) -> torch.Tensor:
     """``(features[order] - mean) * scale``, a few rows at a time, subtracting in float64."""
     X = torch.empty(features.shape, dtype=dtype, device=features.device)
-    step = max(1, 2**22 // features.shape[1])
-    for start in range(0, len(X), step):
-        rows = slice(start, start + step)
+    for rows in _pieces(*features.shape):
         block = features[rows] if order is None else features[order[rows]]
         X[rows] = (block.double() - mean).mul_(scale)
     return X

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from neuro.data import Responses
 from neuro.encoders._arrays import array_of, as_tensor, check_device, tensor_of, working_dtype
 from neuro.errors import ShapeMismatch
 
@@ -54,19 +55,27 @@ class LinearEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array or tensor (n_stimuli, n_features)
-        y : array or tensor (n_stimuli, n_voxels)
+        y : array, tensor or Responses (n_stimuli, n_voxels)
         sample_weight : array (n_stimuli,), optional
 
         Returns
         -------
         float
         """
+        y = plain(y, X)
         return float(super().score(array_of(X) if isinstance(X, torch.Tensor) else X, array_of(y), sample_weight))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with tensors as numpy arrays, so that it loads where the device of the fit is not."""
         state = super().__getstate__()
         return {k: array_of(v) if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+
+
+def plain(Y: Any, X: Any) -> Any:
+    """Return ``Responses`` as an array or a tensor, whichever the features are; anything else as it is."""
+    if not isinstance(Y, Responses):
+        return Y
+    return Y.to_torch() if isinstance(X, torch.Tensor) else Y.to_numpy()
 
 
 def check_fit_data(estimator: Any, X: Any, Y: Any, device: Any):
@@ -82,6 +91,7 @@ def check_fit_data(estimator: Any, X: Any, Y: Any, device: Any):
     flat : bool
         Whether Y was one-dimensional.
     """
+    Y = plain(Y, X)
     if isinstance(X, torch.Tensor) != isinstance(Y, torch.Tensor):
         raise TypeError(f"X and Y must both be arrays or both be tensors, got {type(X).__name__}, {type(Y).__name__}.")
     if isinstance(X, torch.Tensor):

@@ -10,6 +10,7 @@ import torch
 
 import neuro
 from neuro._check import check_option, check_positive_int
+from neuro.data import Responses
 from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._cv import resolve_form, solve_ridge_cv
@@ -63,7 +64,7 @@ class Ridge(LinearEncoder):
         Parameters
         ----------
         X : array or tensor (n_stimuli, n_features)
-        y : array or tensor (n_stimuli, n_voxels) or (n_stimuli,)
+        y : array, tensor or Responses (n_stimuli, n_voxels) or (n_stimuli,)
 
         Returns
         -------
@@ -198,11 +199,11 @@ class RidgeCV(LinearEncoder):
         ----------
         X : array or tensor (n_stimuli, n_features)
             Features. Never written to.
-        y : array or tensor (n_stimuli, n_voxels) or (n_stimuli,)
+        y : array, tensor or Responses (n_stimuli, n_voxels) or (n_stimuli,)
             Responses.
         groups : array (n_stimuli,), optional
             What must stay together in a split: the stimulus of each row if rows are single trials, or the run.
-            By default every row is its own.
+            By default the stimuli that ``Responses`` name; for plain arrays, every row is its own.
 
         Returns
         -------
@@ -226,6 +227,8 @@ class RidgeCV(LinearEncoder):
         check_option("form", self.form, FORMS)
         check_positive_int("memory_limit", self.memory_limit)
         grid = check_alphas(self.alphas)
+        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
+            groups = y.stimulus
         A, Y, dtype, home, flat = check_fit_data(self, X, y, self.device)
         codes = check_groups(groups, len(A))
         splits = self._splits(len(A), codes)

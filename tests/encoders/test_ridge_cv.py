@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold, LeaveOneGroupOut, ShuffleSplit, TimeSeriesSplit
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuro.encoders import AlphaAtBoundaryWarning, Ridge, RidgeCV
-from neuro.encoders import _cv as solver
+from neuro.encoders import AlphaAtBoundaryWarning, Ridge, RidgeCV, _folds
+from neuro.encoders._cv import solve_ridge_cv
 from neuro.encoders._grid import PartialFractions, Predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
@@ -47,7 +47,7 @@ def test_scores_are_those_of_fitting_every_fold_and_penalty(planted, cv_by_hand,
 def test_every_splitter_and_both_ways_of_scoring_agree_with_brute_force(
     planted, cv_by_hand, monkeypatch, n, p, cv, way, scoring
 ):
-    monkeypatch.setattr(solver, "cheaper_way", lambda *_: way)
+    monkeypatch.setattr(_folds, "cheaper_way", lambda *_: way)
     X, Y = planted(n, p, 5)
     for form in ("primal", "dual"):
         model = RidgeCV(ALPHAS, cv=cv, form=form, scoring=scoring).fit(X, Y)
@@ -177,7 +177,7 @@ def test_cost_is_flat_in_the_number_of_penalties(planted):
     X, Y = (torch.from_numpy(a) for a in planted(200, 40, 300))
     for n_alphas in (10, 100):
         with FlopCounterMode(display=False) as counter:
-            solver.solve_ridge_cv(X, Y, np.logspace(-3, 3, n_alphas), RidgeCV()._splits(200, None), dtype=X.dtype)
+            solve_ridge_cv(X, Y, np.logspace(-3, 3, n_alphas), RidgeCV()._splits(200, None), dtype=X.dtype)
         counts[n_alphas] = counter.get_total_flops()
     per_penalty = (counts[100] - counts[10]) / 90
     assert per_penalty < 0.05 * counts[10]

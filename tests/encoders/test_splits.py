@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import GroupShuffleSplit, KFold
 
+from neuro.data import Responses
 from neuro.encoders import RepeatedStimuliWarning, RidgeCV
 from neuro.encoders._splits import make_splits, order_folds
 from neuro.errors import SplitLeakage
@@ -45,6 +47,19 @@ def test_int_cv_shuffles(rng):
     splits = make_splits(5, 100, None, 0)
     assert max(np.ptp(val) for _, val in splits) > 50
     assert sorted(np.concatenate([val for _, val in splits])) == list(range(100))
+
+
+def test_responses_bring_their_stimuli_along(repeated_noise):
+    X, Y, stimulus = repeated_noise
+    responses = Responses(Y, pd.DataFrame({"stimulus": stimulus}))
+    model = RidgeCV().fit(X.astype(np.float32), responses)
+    for train, val in model.splits_:
+        assert not set(stimulus[train]) & set(stimulus[val])
+    plain = RidgeCV().fit(X.astype(np.float32), Y.astype(np.float32), groups=stimulus)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    assert model.score(X, responses) == plain.score(X, responses.to_numpy())
+    with pytest.raises(SplitLeakage, match="120 repeats"):
+        RidgeCV(cv="loo").fit(X, responses)
 
 
 def test_groups_may_be_words(planted):
