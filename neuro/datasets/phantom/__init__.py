@@ -1,8 +1,18 @@
 """The phantom: scenes, subjects and files with everything planted known.
 
-As an imaging lab has a phantom to test a scanner, this one tests a pipeline. :func:`write_phantom` writes the files of
-the Natural Scenes Dataset from a simulation; :func:`load_truth` says what was planted; :func:`render_scenes` and
-:func:`sample_scene` make the pictures.
+As an imaging lab has a phantom to test a scanner, this one tests a pipeline.
+
+======================  ==============================================================================================
+:func:`write_phantom`   the files of the Natural Scenes Dataset, from a simulation
+:func:`load_truth`      what was planted in a subject
+:func:`planted_betas`   betas before they were rounded into files
+:func:`render_scenes`   pictures with captions, objects and masks; :func:`sample_scene`, :func:`render`, :func:`masks`,
+                        :func:`describe`, :func:`content` one at a time
+======================  ==============================================================================================
+
+Inside, from pictures to files: ``scenes`` and what it draws with; ``filters`` (what voxels see), ``pictures``;
+``mesh``, ``layout``, ``cortex``, ``atlases`` (where they are); ``subjects`` (what they answer), ``simulate`` (noise and
+sessions), ``design`` (which picture when), ``maps`` (localisers); ``files``, ``write_subject``, ``write``, ``truth``.
 """
 
 from neuro.datasets.phantom.scenes import (
@@ -16,6 +26,7 @@ from neuro.datasets.phantom.scenes import (
     render_scenes,
     sample_scene,
 )
+from neuro.datasets.phantom.simulate import planted_betas
 from neuro.datasets.phantom.truth import load_truth
 from neuro.datasets.phantom.write import write_phantom
 
@@ -27,6 +38,7 @@ __all__ = [
     "describe",
     "load_truth",
     "masks",
+    "planted_betas",
     "render",
     "render_scenes",
     "sample_scene",

@@ -6,13 +6,18 @@ Ids on disk are 1-based in ``nsd_expdesign.mat`` and ``responses.tsv`` and 0-bas
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 N_RUNS = 12
+#: NSD shows every picture three times, and has 750 trials in a session.
 N_REPEATS = 3
+N_TRIALS = 750
 _STIM_SLOTS = 75
+# Seconds from the start of one trial to that of the next.
+_TRIAL = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +26,7 @@ class Design:
 
     Parameters
     ----------
-    masterordering : array (n_planned,), 1-based into a subject's own pictures, each three times
+    masterordering : array (n_planned,), 1-based into a subject's own pictures, each as often as there are repeats
     subjectim : array (n_subjects, n_images), 1-based picture ids; the first ``n_shared`` are everyone's
     sharedix : array (n_shared,), 1-based, ascending
     n_pictures : int
@@ -35,13 +40,24 @@ class Design:
     trials_per_session: int
     n_sessions: int
 
+    @classmethod
+    def of(cls, parameters: dict[str, Any]) -> Design:
+        """Return the design of a phantom by its parameters."""
+        names = ("n_subjects", "n_images", "n_sessions", "trials_per_session", "repeats", "seed")
+        return make_design(*(parameters[k] for k in names))
+
+    def shown_rows(self, session: int) -> np.ndarray:
+        """Return which of a subject's pictures, from 0, each trial of a session (from 1) shows."""
+        k = self.trials_per_session
+        return self.masterordering[(session - 1) * k : session * k] - 1
+
     def shown(self, subject: int) -> np.ndarray:
         """Return the 0-based picture id of every trial that is run, (n_sessions * trials_per_session,)."""
         own = self.masterordering[: self.n_sessions * self.trials_per_session] - 1
         return self.subjectim[subject - 1][own] - 1
 
     def run_lengths(self) -> np.ndarray:
-        """Return trials per run: alternately one more and one fewer, as NSD's 63 and 62."""
+        """Return trials per run: as even as can be, odd runs one longer, as NSD's 63 and 62."""
         base, extra = divmod(self.trials_per_session, N_RUNS)
         lengths = np.full(N_RUNS, base)
         order = np.r_[np.arange(0, N_RUNS, 2), np.arange(1, N_RUNS, 2)]
@@ -49,39 +65,66 @@ class Design:
         return lengths
 
 
+def fit_session(n_images: int, n_sessions: int, repeats: int = N_REPEATS) -> int:
+    """Return NSD's trials per session, or as many as the planned trials fill.
+
+    >>> fit_session(1000, 4), fit_session(100, 3)
+    (750, 100)
+    """
+    return min(N_TRIALS, repeats * n_images // n_sessions)
+
+
 def make_design(
-    n_subjects: int, n_images: int, n_sessions: int, trials_per_session: int, rng: np.random.Generator
+    n_subjects: int, n_images: int, n_sessions: int, trials_per_session: int, repeats: int = N_REPEATS, seed: int = 0
 ) -> Design:
     """Plan a phantom's experiment.
+
+    Trials are in random order over the whole experiment, no picture twice in a row. With 1,000 pictures a first session
+    of 750 trials then holds some 580 different ones; NSD's has 583.
 
     Parameters
     ----------
     n_subjects, n_images, n_sessions, trials_per_session : int
         ``n_images`` per subject, a tenth of them shared by all.
-    rng : Generator
+    repeats : int, 1 to 3
+        Planned trials of every picture; those beyond the last session are not run.
+    seed : int
 
     Raises
     ------
     ValueError
-        If more trials are asked for than three of every picture.
+        If more trials are asked for than are planned.
     """
-    planned, run = N_REPEATS * n_images, n_sessions * trials_per_session
+    if not 1 <= repeats <= N_REPEATS:
+        raise ValueError(f"repeats must be 1 to {N_REPEATS}, NSD's tables have room for no more; got {repeats}.")
+    planned, run = repeats * n_images, n_sessions * trials_per_session
     if run > planned:
         raise ValueError(
-            f"{n_sessions} sessions of {trials_per_session} trials need at least {-(-run // N_REPEATS):,} images per "
-            f"subject (each is shown {N_REPEATS} times), got {n_images:,}. Ask for more images or fewer sessions."
+            f"{n_sessions} sessions of {trials_per_session} trials need at least {-(-run // repeats):,} images per "
+            f"subject (each is shown {repeats} times), got {n_images:,}. Ask for more images or fewer trials, or leave "
+            "trials_per_session out."
         )
-    if trials_per_session > N_RUNS * _STIM_SLOTS or trials_per_session < N_RUNS:
-        raise ValueError(f"trials_per_session must be {N_RUNS} to {N_RUNS * _STIM_SLOTS}, got {trials_per_session}.")
+    if not N_RUNS <= trials_per_session <= N_RUNS * _STIM_SLOTS:
+        raise ValueError(
+            f"a session has {N_RUNS} to {N_RUNS * _STIM_SLOTS} trials, got {trials_per_session}. Ask for more images, "
+            "or fewer sessions."
+        )
+    rng = np.random.default_rng([seed, 0])
     n_shared = max(1, n_images // 10)
     n_pictures = n_shared + n_subjects * (n_images - n_shared)
     ids = rng.permutation(n_pictures) + 1
     sharedix = np.sort(ids[:n_shared])
     own = ids[n_shared:].reshape(n_subjects, -1)
     subjectim = np.concatenate([np.tile(sharedix, (n_subjects, 1)), own], axis=1)
-    # Each picture's trials are dealt to thirds of the experiment, so that repeats fall into different sessions.
-    thirds = [rng.permutation(n_images) + 1 for _ in range(N_REPEATS)]
-    return Design(np.concatenate(thirds), subjectim, sharedix, n_pictures, trials_per_session, n_sessions)
+    order = rng.permutation(np.tile(np.arange(1, n_images + 1), repeats))
+    for _ in range(1000):
+        twice = np.flatnonzero(order[1:] == order[:-1]) + 1
+        if not twice.size or n_images < 3:
+            break
+        other = rng.integers(0, planned, twice.size)
+        for a, b in zip(twice.tolist(), other.tolist(), strict=True):
+            order[[a, b]] = order[[b, a]]
+    return Design(order, subjectim, sharedix, n_pictures, trials_per_session, n_sessions)
 
 
 def expdesign(design: Design) -> dict[str, np.ndarray]:
@@ -126,7 +169,7 @@ def picture_table(design: Design) -> pd.DataFrame:
         table[f"subject{subject}"] = seen
     columns = {}
     for subject in range(1, 9):
-        repeats = np.zeros((N_REPEATS, n), int)
+        repeats = np.zeros((N_REPEATS, n), int)  # 0: not planned
         if subject <= n_subjects:
             picture = design.subjectim[subject - 1][design.masterordering - 1] - 1
             rank = pd.Series(picture).groupby(picture).cumcount().to_numpy()
@@ -135,32 +178,46 @@ def picture_table(design: Design) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
 
-def behaviour(design: Design, subject: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Return ``responses.tsv``: the recognition task, one row per trial, ids 1-based."""
+def behaviour(design: Design, subject: int, rng: np.random.Generator, missing: tuple[int, ...] = ()) -> pd.DataFrame:
+    """Return ``responses.tsv``: the recognition task, one row per trial, ids 1-based.
+
+    Parameters
+    ----------
+    design : Design
+    subject : int
+    rng : Generator
+    missing : ints
+        Sessions that were not recorded.
+    """
     n = design.n_sessions * design.trials_per_session
     trial = np.arange(n)
     own = design.masterordering[:n]
     lengths = design.run_lengths()
-    run = np.tile(np.repeat(np.arange(1, N_RUNS + 1), lengths), design.n_sessions)
-    within = np.tile(np.concatenate([np.arange(1, k + 1) for k in lengths]), design.n_sessions)
-    old = pd.Series(own).groupby(own).cumcount().to_numpy() > 0
-    correct = rng.random(n) < 0.85
+    seen_before = pd.Series(own).groupby(own).cumcount().to_numpy()
+    session = trial // design.trials_per_session + 1
+    first = pd.Series(session).groupby([session, own]).cumcount().to_numpy() == 0
+    correct = (rng.random(n) < 0.85).astype(float)
+    reaction = np.round(rng.lognormal(6.8, 0.25, n), 1)
+    silent = rng.random(n) < 0.01
+    correct[silent], reaction[silent] = np.nan, np.nan
+    # Runs take five and a half minutes, sessions are a week apart, and MATLAB's clock counts days.
+    within = np.concatenate([330.0 * run + _TRIAL * np.arange(k) for run, k in enumerate(lengths)])
+    day = 737_000 + 7 * (session - 1) + np.tile(within, design.n_sessions) / 86400
     table = pd.DataFrame(
         {
             "SUBJECT": subject,
-            "SESSION": trial // design.trials_per_session + 1,
-            "RUN": run,
-            "TRIAL": within,
+            "SESSION": session,
+            "RUN": np.tile(np.repeat(np.arange(1, N_RUNS + 1), lengths), design.n_sessions),
+            "TRIAL": np.tile(np.concatenate([np.arange(1, k + 1) for k in lengths]), design.n_sessions),
             "73KID": design.shown(subject) + 1,
             "10KID": own,
-            "TIME": trial * 4.0 / 86400,
-            "ISOLD": old.astype(int),
-            "ISCORRECT": correct.astype(float),
-            "RT": np.round(rng.lognormal(6.8, 0.25, n), 1),
-            "CHANGEMIND": 0,
+            "TIME": day,
+            "ISOLD": (seen_before > 0).astype(int),
+            "ISCORRECT": correct,
+            "RT": reaction,
+            "CHANGEMIND": (rng.random(n) < 0.03).astype(float),
+            "MEMORYRECENT": np.where(seen_before > 0, (~first).astype(float), np.nan),
+            "MISSINGDATA": silent.astype(int),
         }
     )
-    missed = rng.random(n) < 0.01
-    table.loc[missed, ["ISCORRECT", "RT"]] = np.nan
-    table["MISSINGDATA"] = missed.astype(int)
-    return table
+    return table.loc[~table["SESSION"].isin(missing)]
