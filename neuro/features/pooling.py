@@ -110,6 +110,8 @@ def _mean_of_maps(maps: torch.Tensor) -> torch.Tensor:
 def _grid_mean(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
+    if maps.stride(1) == 1:  # tokens seen as maps: pooling a strided view would transpose it first
+        maps = maps.contiguous(memory_format=torch.channels_last)
     if maps.shape[2] % size[0] == 0 and maps.shape[3] % size[1] == 0:
         return torch.nn.functional.avg_pool2d(maps, (maps.shape[2] // size[0], maps.shape[3] // size[1]))
     return torch.nn.functional.adaptive_avg_pool2d(maps, list(size))
