@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-CHUNK = {"cpu": 4096, "cuda": 32768}  # voxels at once, at most: more gains nothing and leaves the caches
+CHUNK = {"cpu": 2048, "cuda": 32768}  # voxels at once, at most: more gains nothing and leaves the caches
 
 
 class Buffers:

@@ -16,13 +16,15 @@ RELATIVE_ERROR = 2e-3  # largest error of lambda + alpha, relative, that is acce
 FLOAT32_ERROR = 1.5e-7  # of LAPACK's float32 eigenvalues, relative to the norm (observed: 3e-8 to 6e-8)
 
 
-def eigh(A: torch.Tensor, alpha_min: float = 0.0, dtype: torch.dtype = torch.float64):
+def eigh(A: torch.Tensor, rank: int, alpha_min: float = 0.0, dtype: torch.dtype = torch.float64):
     """Diagonalise a symmetric positive semi-definite float64 matrix: ``A = V diag(lam) V'``, ``lam`` ascending.
 
     Parameters
     ----------
     A : tensor of shape (k, k), float64
         On a GPU whose ``eigh`` fails (it happens for ill-conditioned matrices) the CPU does it.
+    rank : int
+        The most that the matrix can have; eigenvalues beyond it are noise that nobody will use.
     alpha_min : float
         Smallest number that will be added to ``lam``.
     dtype : torch.dtype
@@ -35,7 +37,7 @@ def eigh(A: torch.Tensor, alpha_min: float = 0.0, dtype: torch.dtype = torch.flo
     V : tensor (k, k), float64 or float32
     """
     if dtype == torch.float32 and A.device.type == "cpu" and len(A) >= BIG:
-        found = _eigh_deflated(A, alpha_min)
+        found = _eigh_deflated(A, rank, alpha_min)
         if found is not None:
             return found
     try:
@@ -48,17 +50,14 @@ def eigh(A: torch.Tensor, alpha_min: float = 0.0, dtype: torch.dtype = torch.flo
 
 
 def decompose(gram: torch.Tensor, rank: int, alpha_min: float, dtype: torch.dtype):
-    """Return ``eigh`` without the null space, where coordinates are rounding and ``1 / (lambda + alpha)`` is large.
-
-    ``rank`` is the most that the matrix can have: stimuli (less one for an intercept) or features.
-    """
-    lam, V = eigh(gram, alpha_min, dtype)
+    """Return ``eigh`` without the null space, where coordinates are rounding and ``1 / (lambda + alpha)`` is large."""
+    lam, V = eigh(gram, rank, alpha_min, dtype)
     noise = len(lam) * torch.finfo(torch.float64).eps * float(lam[-1].abs())
     keep = max(len(lam) - rank, int(torch.count_nonzero(lam <= noise)))
     return lam[keep:].contiguous(), V[:, keep:].contiguous()
 
 
-def _eigh_deflated(A: torch.Tensor, alpha_min: float):
+def _eigh_deflated(A: torch.Tensor, rank: int, alpha_min: float):
     """Largest eigenpairs in float64, the rest in float32; None where that would not be accurate enough."""
     theta, V1, norm = _largest_eigenpairs(A)
     n_head = len(theta)
@@ -67,7 +66,7 @@ def _eigh_deflated(A: torch.Tensor, alpha_min: float):
     del B
     lam = lam.double()
     error = FLOAT32_ERROR * (2 * norm if n_head else norm)
-    if error > RELATIVE_ERROR * (float(lam[0].clamp(min=0)) + alpha_min):
+    if error > RELATIVE_ERROR * (float(lam[len(A) - rank].clamp(min=0)) + alpha_min):
         return None
     if n_head:  # their copies stand last, at 2 * norm
         lam[-n_head:] = theta

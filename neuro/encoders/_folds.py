@@ -92,7 +92,7 @@ def cv_scores(design: Design, folds: list[Fold], responses: Responses, alphas, s
         n_rows = max(f.n_val for f in group) if own_rows else design.n
         per_voxel = n_rows + 3 * max(t.Z.shape[1] for t in tables) + reduced * len(tables) * design.p
         over_chunks(score, responses, per_voxel, memory_limit, n_jobs)
-        del tables
+        del tables, score  # before the next group is decomposed
     return total, baseline, products
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuro.encoders import _eigh
+from neuro.encoders import RidgeCV, _eigh
 from neuro.encoders._arrays import gram64
 from neuro.encoders._chunks import Buffers
 from neuro.encoders._grid import NEAR, PartialFractions, Predictions, cheaper_way
@@ -91,7 +91,7 @@ def test_deflated_float32_decomposition_solves_as_float64_does(power):
     X *= torch.arange(1, k + 1) ** (-power / 2)
     X /= (X.square().sum() / len(X)).sqrt()
     G, g = X.T @ X, X.T @ torch.randn(400, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = _eigh._eigh_deflated(G, 1e-3)
+    found = _eigh._eigh_deflated(G, k, 1e-3)
     assert found is not None
     lam, V = found
     assert V.dtype == torch.float32
@@ -106,25 +106,25 @@ def test_deflated_float32_decomposition_solves_as_float64_does(power):
 def test_float32_decomposition_is_refused_where_it_would_lie():
     """A flat spectrum down to almost 0, with a penalty far below float32's resolution."""
     X = torch.randn(300, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert _eigh._eigh_deflated(X.T @ X, 1e-9) is None
-    assert _eigh._eigh_deflated(X.T @ X, 1e3) is not None
+    assert _eigh._eigh_deflated(X.T @ X, 300, 1e-9) is None
+    assert _eigh._eigh_deflated(X.T @ X, 300, 1e3) is not None
 
 
-def test_big_float32_problems_take_the_deflated_way_with_the_same_answer(planted, monkeypatch):
-    from neuro.encoders import RidgeCV
-
-    X, Y = planted(400, 150, 40, dtype=np.float32)
+@pytest.mark.parametrize(("n", "p"), [(400, 150), (150, 400), (160, 150)])
+def test_big_float32_problems_take_the_deflated_way_with_the_same_answer(planted, monkeypatch, n, p):
+    """Tall; wide, where centring makes the kernel singular; and with fewer training rows than features."""
+    X, Y = planted(n, p, 40, dtype=np.float32)
     exact = RidgeCV(np.logspace(-1, 6, 8)).fit(X, Y)
     calls = []
     original = _eigh._eigh_deflated
-    monkeypatch.setattr(_eigh, "_eigh_deflated", lambda A, a: calls.append(original(A, a)) or calls[-1])
+    monkeypatch.setattr(_eigh, "_eigh_deflated", lambda *a: calls.append(original(*a)) or calls[-1])
     monkeypatch.setattr(_eigh, "BIG", 100)
     fast = RidgeCV(np.logspace(-1, 6, 8)).fit(X, Y)
     assert len(calls) == 6
     assert all(found is not None for found in calls)
-    np.testing.assert_allclose(fast.cv_scores_, exact.cv_scores_, rtol=2e-5)
+    np.testing.assert_allclose(fast.cv_scores_, exact.cv_scores_, rtol=5e-5)
     np.testing.assert_array_equal(fast.alpha_, exact.alpha_)
-    np.testing.assert_allclose(fast.coef_, exact.coef_, atol=2e-4)
+    np.testing.assert_allclose(fast.coef_, exact.coef_, atol=5e-4)
 
 
 def test_gpu_decomposition_that_fails_is_done_on_the_cpu(monkeypatch):
@@ -148,10 +148,10 @@ def test_gpu_decomposition_that_fails_is_done_on_the_cpu(monkeypatch):
 
     monkeypatch.setattr(torch.linalg, "eigh", fail)
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: moved.append(a) or self)
-    lam, _ = _eigh.eigh(Elsewhere())
+    lam, _ = _eigh.eigh(Elsewhere(), 2)
     assert lam.tolist() == [1.0, 1.0]
     assert moved == [(torch.device("cuda"),)] * 2
     monkeypatch.undo()
     monkeypatch.setattr(torch.linalg, "eigh", lambda A: (_ for _ in ()).throw(torch.linalg.LinAlgError("no")))
     with pytest.raises(torch.linalg.LinAlgError):
-        _eigh.eigh(torch.eye(2, dtype=torch.float64))
+        _eigh.eigh(torch.eye(2, dtype=torch.float64), 2)
