@@ -79,6 +79,23 @@ def build_parser() -> argparse.ArgumentParser:
     phantom.add_argument("--seed", type=int, default=0)
     phantom.add_argument("--grid", default="standard", choices=["standard", "small"], help="how many voxels")
 
+    fetch = verb(
+        "fetch",
+        verbs.fetch,
+        "List what of a public data set there is to fetch, with sizes; fetch it with --accept-terms (resumable).",
+        "neuro fetch nsd /data/nsd --subjects 1 2 --sessions 1-10 --accept-terms",
+    )
+    fetch.add_argument("dataset", choices=["nsd"])
+    fetch.add_argument("folder")
+    fetch.add_argument("--subjects", type=int, nargs="+", default=[1], help="1 to 8 (default: 1)")
+    fetch.add_argument("--sessions", help="such as 1-10 or 1,2,5 (default: all that were published)")
+    fetch.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage, nativesurface")
+    fetch.add_argument("--betas", default="fithrf_GLMdenoise_RR", help="preparation of the betas")
+    fetch.add_argument("--parts", nargs="+", help="design, behaviour, regions, betas, pictures, shared_pictures")
+    fetch.add_argument("--accept-terms", action="store_true", help="you accepted the data set's terms: fetch")
+    fetch.add_argument("--jobs", type=int, default=4, help="files at a time")
+    fetch.add_argument("--endpoint", help="address of the bucket, for a mirror")
+
     features = verb(
         "features",
         verbs.features,

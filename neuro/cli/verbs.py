@@ -56,6 +56,44 @@ def doctor(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     return {"checks": checks, "exit_code": 1 if failed else 0}
 
 
+def fetch(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Plan a download, and do it if the terms were accepted."""
+    from neuro.datasets.nsd.download import TERMS, download, plan
+
+    optional = {"parts": args.parts, "endpoint": args.endpoint}
+    todo = plan(
+        args.folder,
+        args.subjects,
+        space=args.space,
+        betas=args.betas,
+        sessions=None if args.sessions is None else parse_numbers(args.sessions),
+        **{k: v for k, v in optional.items() if v is not None},
+    )
+    say(str(todo))
+    fetched = len(todo.missing) if args.accept_terms else 0
+    if args.accept_terms:
+        download(todo, accept_terms=True, n_jobs=args.jobs)
+        say(f"fetched {fetched} files; NSD({str(todo.root)!r}) reads them.")
+    else:
+        say(f"nothing was fetched. {TERMS} If you accepted it, repeat the command with --accept-terms.")
+    return {"folder": str(todo.root), "files": len(todo.files), "bytes": todo.n_bytes, "fetched": fetched}
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Return the numbers of a list with ranges.
+
+    >>> parse_numbers("1-3,7")
+    [1, 2, 3, 7]
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise ValueError(f"expected numbers and ranges such as 1-10 or 1,2,5, got {text!r}.")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
 def phantom(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     """Write a phantom."""
     from neuro.datasets.phantom import write_phantom

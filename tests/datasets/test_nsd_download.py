@@ -322,3 +322,23 @@ def test_an_absent_bucket_is_named(tmp_path, monkeypatch, bucket):
     monkeypatch.setattr(module.time, "sleep", lambda s: None)
     with pytest.raises(DownloadError, match="cannot be listed"):
         plan(tmp_path, [1], endpoint="http://127.0.0.1:9")
+
+
+def test_the_command_line_plans_and_fetches_only_with_the_terms_accepted(bucket, tmp_path, capsys):
+    from neuro.cli import main
+
+    words = ["fetch", "nsd", str(tmp_path / "nsd"), "--sessions", "2-3", "--parts", "betas", "--endpoint"]
+    words.append(bucket.endpoint)
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "nothing was fetched" in said
+    assert "Data Access Agreement" in said
+    assert not (tmp_path / "nsd").exists()
+    assert main([*words, "--accept-terms"]) == 0
+    assert "fetched 3 files" in capsys.readouterr().out
+    names = {p.name for p in (tmp_path / "nsd").rglob("*") if p.is_file()}
+    assert names == {"betas_session02.hdf5", "betas_session03.hdf5", "ncsnr.nii.gz"}
+    assert main([*words, "--accept-terms"]) == 0
+    assert "fetched 0 files" in capsys.readouterr().out
+    assert main(["fetch", "nsd", str(tmp_path), "--sessions", "3-1"]) == 2
+    assert "expected numbers and ranges" in capsys.readouterr().err
