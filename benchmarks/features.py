@@ -1,17 +1,22 @@
-"""What reading layers costs: ``python benchmarks/features.py`` prints Markdown tables in under three minutes.
+"""What reading layers costs: ``python benchmarks/features.py`` prints Markdown tables in about five minutes.
 
 Overhead: the same prepared batches through the bare network and through ``Extractor`` reading all blocks, pooled. The
 two alternate batch by batch, so that whatever else runs on the machine slows both, and the median of the paired ratios
 is given. On one thread, the default, processor time is counted instead of elapsed time: a busy machine changes it less.
+
+Precision: what lower precision changes in the features and, on a phantom subject encoded by ridge, in the scores.
+``--write-results`` puts the tables into RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 
 import numpy as np
 import torch
+from _timing import RESULTS, machine, write_section
 
 from neuro.features import Extractor, GaborPyramid, Preprocess, compare_precision, has_amx
 
@@ -23,6 +28,13 @@ NETWORKS = {
 
 
 clock = time.perf_counter
+printed: list[str] = []
+
+
+def say(text: str) -> None:
+    """Print a line, and keep it for RESULTS.md."""
+    print(text, flush=True)
+    printed.append(text)
 
 
 def paired(bare, ours, rounds: int) -> tuple[float, float, float]:
@@ -38,8 +50,8 @@ def paired(bare, ours, rounds: int) -> tuple[float, float, float]:
 
 
 def overhead(batch: int, rounds: int) -> None:
-    print("| network | precision | layers | pool | bare, ms/image | read, ms/image | overhead |")
-    print("|---|---|---|---|---|---|---|")
+    say("| network | precision | layers | pool | bare, ms/image | read, ms/image | overhead |")
+    say("|---|---|---|---|---|---|---|")
     for label, (name, pattern) in NETWORKS.items():
         base = Extractor(name, pretrained=None, batch_size=batch)
         units = [n for n in base.units if n.startswith(pattern.rstrip("*"))]
@@ -58,16 +70,16 @@ def overhead(batch: int, rounds: int) -> None:
                     extractor.compute((x, [1] * batch), extractor.chosen)
 
                 first, second, ratio = paired(bare, ours, rounds)
-                print(
+                say(
                     f"| {label} | {precision} | {len(units) + 1} | {pool} | {first / batch * 1e3:.1f} | "
-                    f"{second / batch * 1e3:.1f} | {100 * (ratio - 1):+.1f} % |",
-                    flush=True,
+                    f"{second / batch * 1e3:.1f} | {100 * (ratio - 1):+.1f} % |"
                 )
 
 
 def precision(n: int) -> None:
-    print("\n| network | precision | layer | cosine | relative error | images/s | speedup |")
-    print("|---|---|---|---|---|---|---|")
+    say("")
+    say("| network | precision | layer | cosine | relative error | images/s | speedup |")
+    say("|---|---|---|---|---|---|---|")
     images = scenes(n)
     for label, (name, pattern) in NETWORKS.items():
         base = Extractor(name, pretrained=None, batch_size=16)
@@ -76,10 +88,9 @@ def precision(n: int) -> None:
             base, images, ("bfloat16", "amp"), layers=[units[0], units[len(units) // 2], units[-1]]
         )
         for row in table.itertuples():
-            print(
+            say(
                 f"| {label} | {row.precision} | {row.layer} | {row.cosine:.5f} | {row.relative_error:.4f} | "
-                f"{row.images_per_second:.0f} | {row.speedup:.2f}x |",
-                flush=True,
+                f"{row.images_per_second:.0f} | {row.speedup:.2f}x |"
             )
 
 
@@ -98,8 +109,9 @@ def resizing(n: int) -> None:
         "Preprocess (torch, uint8)": lambda: Preprocess((224, 224), mean, std)(images),
     }
     exact = Preprocess((224, 224), resize="pil").pixels(images).int()
-    print("\n| 425 to 224 pixels, bicubic, normalised | ms/image | largest difference from PIL, grey levels |")
-    print("|---|---|---|")
+    say("")
+    say("| 425 to 224 pixels, bicubic, normalised | ms/image | largest difference from PIL, grey levels |")
+    say("|---|---|---|")
     fast = (Preprocess((224, 224)).pixels(images).int() - exact).abs().max()
     for label, way in ways.items():
         times = []
@@ -109,11 +121,48 @@ def resizing(n: int) -> None:
             way()
             times.append(clock() - start)
         difference = int(fast) if "torch, uint8" in label else 0
-        print(f"| {label} | {min(times) / n * 1e3:.2f} | {difference} |", flush=True)
+        say(f"| {label} | {min(times) / n * 1e3:.2f} | {difference} |")
     pyramid = GaborPyramid()
     start = clock()
     pyramid.extract(np.stack(images), progress=False)
-    print(f"\nGaborPyramid(): {(clock() - start) / n * 1e3:.1f} ms/image, resizing included.")
+    say("")
+    say(f"GaborPyramid(): {(clock() - start) / n * 1e3:.1f} ms/image, resizing included.")
+
+
+def encoding(n_images: int) -> None:
+    """Encode a phantom subject from features of each precision: does the score change?"""
+    from neuro.datasets import NSD
+    from neuro.datasets.phantom import write_phantom
+    from neuro.encoders import RidgeCV
+    from neuro.stats import pearson_r
+
+    with tempfile.TemporaryDirectory() as folder:
+        nsd = NSD(write_phantom(folder, n_subjects=1, n_sessions=3, n_images=n_images, grid="small"))
+        responses = nsd.responses(subject=1, roi="nsdgeneral").zscore(by="session").average_repeats()
+        train, test = responses.split("shared1000")
+        reliable = responses.voxels.table["ncsnr"].to_numpy() > 0.2
+        Y, Y_test = (part.to_numpy()[:, reliable] for part in (train, test))
+        base = Extractor("phantom-clip", pool="mean")
+        layers = list(base.layers)
+        chosen = [layers[0], layers[len(layers) // 2], layers[-1]]
+        say("")
+        say(f"phantom-clip to a phantom subject, {len(Y):,} training and {len(Y_test):,} test images, {Y.shape[1]:,} "
+            "voxels with ncsnr above 0.2:")  # fmt: skip
+        say("")
+        say("| layer | precision | median r | largest change of a voxel's r | r between predictions, median |")
+        say("|---|---|---|---|---|")
+        for layer in chosen:
+            first = None
+            for name in ("float32", "bfloat16", "amp"):
+                images = nsd.stimuli.select(np.concatenate([train.stimulus, test.stimulus]))
+                features = base.with_options(precision=name, layers=[layer]).extract(images, progress=False)
+                X, X_test = (features.rows(layer, part.stimulus) for part in (train, test))
+                model = RidgeCV(np.logspace(-1, 7, 17), cv=5).fit(X, Y)
+                predicted = model.predict(X_test)
+                r = pearson_r(Y_test, predicted)
+                first = first or (r, predicted)
+                same = float(np.median(pearson_r(first[1], predicted)))
+                say(f"| {layer} | {name} | {np.median(r):.4f} | {np.abs(r - first[0]).max():.4f} | {same:.5f} |")
 
 
 def scenes(n: int, size: int = 256) -> np.ndarray:
@@ -129,19 +178,27 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="0 leaves the choice to torch")
-    parser.add_argument("--only", choices=["overhead", "precision", "resizing"])
+    parser.add_argument("--only", choices=["overhead", "precision", "encoding", "resizing"])
+    parser.add_argument("--write-results", action="store_true", help="put the tables into RESULTS.md")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.threads == 1:
         globals()["clock"] = time.process_time
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, AMX: {has_amx()}, batch {options.batch}\n")
+    say("## Feature extraction")
+    say("")
+    say(f"{machine()}; {torch.get_num_threads()} threads, AMX: {has_amx()}, batch {options.batch}.")
+    say("")
     if options.only in (None, "overhead"):
         overhead(options.batch, options.rounds)
     if options.only in (None, "precision"):
         precision(16)
     if options.only in (None, "resizing"):
         resizing(32)
+    if options.only in (None, "encoding"):
+        encoding(600)
+    if options.write_results:
+        write_section(RESULTS, "features", "\n".join(printed))
 
 
 if __name__ == "__main__":

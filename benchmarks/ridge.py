@@ -7,7 +7,7 @@ stimuli (where neither library forms the primal weights during the fit; the row 
 
     python benchmarks/ridge.py                                   # all four shapes, in full
     python benchmarks/ridge.py --shapes 750,512,15000 --repeats 3
-    python benchmarks/ridge.py --voxels-peer 2000                # himalaya on 1000 and 2000 voxels, extrapolated
+    python benchmarks/ridge.py --alphas-peer 4                   # himalaya with 2 and 4 penalties, extrapolated
     python benchmarks/ridge.py --voxels 500 --repeats 1          # a quick look that everything runs
 
 Needs himalaya and psutil: pip install 'neuro[bench]'.
@@ -44,9 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="N,P,V", help="stimuli, features, voxels")
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
-    parser.add_argument("--repeats", type=int, default=3, help="fresh processes per row; the median is reported")
+    parser.add_argument("--repeats", type=int, nargs="+", default=[3], help="rounds, for all shapes or for each")
     parser.add_argument("--voxels", type=int, help="cap on voxels, for everyone (a quick look)")
-    parser.add_argument("--voxels-peer", type=int, help="cap on himalaya's voxels on big shapes; time is extrapolated")
+    parser.add_argument("--alphas-peer", type=int, help="cap on himalaya's penalties on big shapes; extrapolated")
     parser.add_argument("--json", type=Path, help="write every measurement here")
     parser.add_argument(
         "--write-results",
@@ -62,9 +62,10 @@ def main() -> None:
         return
     blocks, raw = [machine()], []
     print(blocks[0], flush=True)
-    for text in args.shapes:
+    repeats = args.repeats * len(args.shapes) if len(args.repeats) == 1 else args.repeats
+    for text, n_rounds in zip(args.shapes, repeats, strict=True):
         n, p, v = (int(x) for x in text.split(","))
-        rows = run_shape(n, p, min(v, args.voxels or v), args)
+        rows = run_shape(n, p, min(v, args.voxels or v), args, n_rounds)
         raw.append({"shape": [n, p, v], "rows": rows})
         blocks.append(table(n, p, min(v, args.voxels or v), rows))
         print("\n" + blocks[-1], flush=True)
@@ -95,33 +96,36 @@ def machine() -> str:
     )
 
 
-def run_shape(n: int, p: int, v: int, args: argparse.Namespace) -> list[dict]:
-    """Measure all peers on one shape; returns rows with medians over repeats."""
-    rows = []
+def run_shape(n: int, p: int, v: int, args: argparse.Namespace, n_rounds: int) -> list[dict]:
+    """Measure all peers on one shape, each in a fresh process per round; returns rows with medians over rounds."""
     with tempfile.TemporaryDirectory(prefix="ridge_benchmark_") as folder:
         make_data(Path(folder), n, p, v)
         job = {"folder": folder, "n": n, "p": p, "v": v}
+        jobs = []
         for peer in args.peers:
             if peer.startswith("ours"):
                 variants = [{}] if p <= n or peer != "ours" else [{}, {"weights": True}]
-                for options in variants:
-                    rows.append(repeat({**job, "peer": peer, **options}, args.repeats))
+                jobs += [{**job, "peer": peer, **options} for options in variants]
                 continue
             setting = tune_himalaya(job, himalaya_cost(n, p, v) > BIG)
-            cap = args.voxels_peer
-            if cap and cap < v and himalaya_cost(n, p, v) > BIG:
-                rows.append(extrapolated({**job, "peer": peer, **setting}, cap, args.repeats))
-            else:
-                rows.append(repeat({**job, "peer": peer, **setting}, args.repeats))
-        ours = next((row for row in rows if row["peer"] == "ours" and not row.get("weights")), None)
-        for row in rows:
-            if ours and row is not ours:
-                row["ratio"] = row["wall"] / ours["wall"]
-                if row["peer"] in ("ours", "himalaya"):  # the others answer another question
-                    row.update(agreement(ours["file"], row["file"]))
+            cap = args.alphas_peer
+            if cap and himalaya_cost(n, p, v) > BIG:
+                setting["extrapolated_from"] = [cap // 2, cap]
+            jobs.append({**job, "peer": peer, **setting})
+        # Round after round, so that a machine that slows down slows everybody.
+        rounds = [[measure_whole(j) for j in jobs] for _ in range(n_rounds)]
+        rows = [median_run(list(runs)) for runs in zip(*rounds, strict=True)]
+        base = next((k for k, j in enumerate(jobs) if j["peer"] == "ours" and not j.get("weights")), None)
+        for k, row in enumerate(rows):
+            if base is not None and k != base:
+                row["ratio"] = statistics.median(r[k]["wall"] / r[base]["wall"] for r in rounds)
+                if (
+                    row["peer"] in ("ours", "himalaya") and "extrapolated_from" not in row
+                ):  # others answer another question
+                    row.update(agreement(rows[base]["file"], row["file"]))
         double = measure({**job, "peer": "ours-float64", "v_use": min(v, N_REFERENCE)})["file"]
         for row in rows:
-            if row["peer"] in ("ours", "himalaya"):
+            if row["peer"] in ("ours", "himalaya") and "extrapolated_from" not in row:
                 row["same_as_float64"] = agreement(double, row["file"])["same_alpha"]
     for row in rows:
         row.pop("file")
@@ -157,7 +161,9 @@ def tune_himalaya(job: dict, big: bool) -> dict:
     settings = [
         {"backend": backend, "alphas_batch": alphas, "targets_batch": targets}
         for backend, alphas, targets in itertools.product(
-            ("numpy", "torch"), (1,) if big else (1, 5, N_ALPHAS), (None, 4000) if job["v"] > 4000 else (None,)
+            ("numpy", "torch"),
+            (1,) if big else (1, 5, N_ALPHAS),
+            (4000,) if big else (None, 4000) if job["v"] > 4000 else (None,),
         )
     ]
     reduced = {"n_folds": 1, "v_use": min(job["v"], 6000), "n_alphas": 3} if big else {"n_folds": 2}
@@ -169,21 +175,22 @@ def tune_himalaya(job: dict, big: bool) -> dict:
     return settings[int(np.argmin(times))]
 
 
-def repeat(job: dict, repeats: int) -> dict:
-    """Measure ``repeats`` times; return the run with the median time, and all times."""
-    results = [measure(job) for _ in range(repeats)]
+def median_run(results: list[dict]) -> dict:
+    """Return the run with the median time, and all times."""
     middle = sorted(results, key=lambda r: r["wall"])[len(results) // 2]
     return {**middle, "walls": [r["wall"] for r in results], "cpus": [r["cpu"] for r in results]}
 
 
-def extrapolated(job: dict, cap: int, repeats: int) -> dict:
-    """Measure himalaya on two numbers of voxels, and follow the straight line through them to all voxels."""
-    few, many = (repeat({**job, "v_use": m}, repeats) for m in (cap // 2, cap))
-    row = {**many, "extrapolated_from": [cap // 2, cap]}
+def measure_whole(job: dict) -> dict:
+    """Measure one run; where asked, with two numbers of penalties, following the straight line through them to all."""
+    if "extrapolated_from" not in job:
+        return measure(job)
+    fewer, cap = job["extrapolated_from"]
+    few, many = (measure({**job, "n_alphas": m}) for m in (fewer, cap))
     for key in ("wall", "cpu"):
-        slope = max(many[key] - few[key], 0) / (cap - cap // 2)
-        row[key] = many[key] + slope * (job["v"] - cap)
-    return row
+        slope = max(many[key] - few[key], 0) / (cap - fewer)
+        many[key] += slope * (N_ALPHAS - cap)
+    return many
 
 
 def measure(job: dict) -> dict:
@@ -343,7 +350,7 @@ def label(row: dict) -> str:
     kind = "KernelRidgeCV" if row["p"] > row["n"] else "RidgeCV"
     text = f"himalaya {kind}, {row['backend']}, batches {row['targets_batch'] or 'all'} x {row['alphas_batch']}"
     if "extrapolated_from" in row:
-        text += " (time extrapolated from {:,} and {:,} voxels; memory at {:,})".format(
+        text += " (time extrapolated from {:,} and {:,} penalties; memory with {:,})".format(
             *row["extrapolated_from"], row["extrapolated_from"][1]
         )
     return text
