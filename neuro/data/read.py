@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def read_array(path: str | Path, key: str | None = None) -> np.ndarray:
             return _from_hdf5(path, key)
         if suffix == ".mat":
             return _from_mat(path, key)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         if isinstance(error, (CorruptFile, ShapeMismatch)):
             raise
         raise CorruptFile(
