@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("data", "datasets", "encoders", "errors", "features", "plotting", "report", "stats", "study")
+_SUBMODULES = ("data", "datasets", "encoders", "errors", "features", "plotting", "report", "rsa", "stats", "study")
 __all__ = ["__version__", *_SUBMODULES]
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neuro import features as features
     from neuro import plotting as plotting
     from neuro import report as report
+    from neuro import rsa as rsa
     from neuro import stats as stats
     from neuro import study as study
 

@@ -20,6 +20,7 @@ HEAVY = ["torch", "nilearn", "sklearn", "open_clip", "timm", "matplotlib", "scip
         ("import neuro", HEAVY),
         ("import neuro.data", ["torch", "nilearn", "sklearn", "open_clip", "timm", "matplotlib", "nibabel", "h5py"]),
         ("import neuro.stats", ["torch", "nilearn", "sklearn", "open_clip", "matplotlib"]),
+        ("import neuro.rsa", ["torch", "nilearn", "sklearn", "open_clip", "timm", "matplotlib", "ripser"]),
         ("import neuro.cli", ["torch", "nilearn", "sklearn", "open_clip", "matplotlib"]),
     ],
 )
