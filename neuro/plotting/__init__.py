@@ -12,6 +12,13 @@
 :func:`to_fsaverage5`        values of voxels or vertices onto that mesh
 :func:`is_mni_like`          whether voxels lie on the template's cortex
 :func:`contact_sheet`        stimuli with captions
+:func:`rdm_images`           dissimilarity matrices side by side
+:func:`embedding_map`        MDS or UMAP of conditions, regions or layers
+:func:`model_bars`           models against the noise ceiling, with what differs from what
+:func:`layer_curves`         similarity to measured RDMs layer by layer
+:func:`lu_triangle`          accuracy of identification over thresholds (l, u)
+:func:`transform_curves`     geo-topological transforms as functions
+:func:`representation_graph`  short distances as a graph
 :func:`model_styles`         the colours and dashes all figures share
 ===========================  ==============================================================================
 """
@@ -20,28 +27,38 @@ from neuro.plotting.best_layer import best_layer_by_roi
 from neuro.plotting.cortex import is_mni_like, load_fsaverage5, to_fsaverage5
 from neuro.plotting.heatmap import layer_roi_heatmap
 from neuro.plotting.images import contact_sheet
+from neuro.plotting.model_comparison import layer_curves, model_bars
 from neuro.plotting.prf import prf_maps
 from neuro.plotting.profiles import layer_profile
+from neuro.plotting.rdms import embedding_map, rdm_images
 from neuro.plotting.style import metric_label, model_styles, new_figure, short_names
 from neuro.plotting.surface import surface_map
+from neuro.plotting.topology import lu_triangle, representation_graph, transform_curves
 from neuro.plotting.volume import volume_map
 from neuro.plotting.voxelwise import noise_ceiling_scatter, voxel_histograms
 
 __all__ = [
     "best_layer_by_roi",
     "contact_sheet",
+    "embedding_map",
     "is_mni_like",
+    "layer_curves",
     "layer_profile",
     "layer_roi_heatmap",
     "load_fsaverage5",
+    "lu_triangle",
     "metric_label",
+    "model_bars",
     "model_styles",
     "new_figure",
     "noise_ceiling_scatter",
     "prf_maps",
+    "rdm_images",
+    "representation_graph",
     "short_names",
     "surface_map",
     "to_fsaverage5",
+    "transform_curves",
     "volume_map",
     "voxel_histograms",
 ]
