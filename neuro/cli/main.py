@@ -130,6 +130,28 @@ def build_parser() -> argparse.ArgumentParser:
     encode.add_argument("--seed", type=int, default=0)
     encode.add_argument("--output", required=True)
 
+    rsa = verb(
+        "rsa",
+        verbs.rsa,
+        "Compare model RDMs, or the layers of a feature store, with measured RDMs or responses, with noise ceilings.",
+        "neuro rsa --data brain_rdms.mat --axes subject session --average session --models models.mat --output rsa/",
+    )
+    rsa.add_argument("--data", required=True, help="RDMs (npy, npz, h5, mat, tsv, a saved folder), or see --responses")
+    rsa.add_argument("--responses", action="store_true", help="--data holds responses, one row per image")
+    rsa.add_argument("--transpose", action="store_true", help="the responses are (n_voxels, n_images)")
+    rsa.add_argument("--key", help="variable inside the file")
+    rsa.add_argument("--axes", nargs="+", default=[], help="what the axes of a stack are: subject session ...")
+    rsa.add_argument("--average", nargs="+", default=[], help="axes to average over")
+    rsa.add_argument("--models", nargs="+", default=[], help="files of model RDMs")
+    rsa.add_argument("--features", help="folder of a feature store: its layers become models")
+    rsa.add_argument("--layers", nargs="+", help="of the store (default: all)")
+    rsa.add_argument("--metric", default="correlation", help="dissimilarity of responses and features")
+    rsa.add_argument("--method", default="corr", help="comparer: corr, cosine, spearman, rho-a, tau-a, corr_cov, ...")
+    rsa.add_argument("--resample", choices=["subject", "stimulus", "both", "dual"], help="default: by what there is")
+    rsa.add_argument("--bootstraps", type=int, default=1000)
+    rsa.add_argument("--seed", type=int, default=0)
+    rsa.add_argument("--output", required=True)
+
     run = verb("run", verbs.run, "Run a study file, or go on where it stopped.", "neuro run study.toml")
     run.add_argument("study")
     run.add_argument("--output", help="folder for the results (default: what the study file says)")

@@ -43,6 +43,42 @@ def report(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     return {"report": str(path)}
 
 
+def rsa(args: argparse.Namespace, say: Say) -> dict[str, Any]:
+    """Compare models with measured geometry."""
+    from neuro._files import atomic_path
+    from neuro.plotting import model_bars
+    from neuro.study.quick_rsa import compare_files
+
+    result, table = compare_files(
+        args.data,
+        key=args.key,
+        responses=args.responses,
+        transpose=args.transpose,
+        axes=args.axes,
+        average=args.average,
+        models=args.models,
+        features=args.features,
+        layers=args.layers,
+        metric=args.metric,
+        method=args.method,
+        resample=args.resample,
+        n_boot=args.bootstraps,
+        seed=args.seed,
+    )
+    say(result.summary())
+    output = Path(args.output)
+    result.save(output / "result")
+    with atomic_path(output / "scores.tsv") as path:
+        table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    ceiling = (result.ceiling.lower, result.ceiling.upper)
+    pairs = result.test_pairs(correction="fdr").rename(columns={"p_corrected": "q"}) if len(table) > 1 else None
+    figure = model_bars(table, ceiling=ceiling, pairs=pairs, ylabel=args.method)
+    with atomic_path(output / "models.png") as path:
+        figure.savefig(path, dpi=150, format="png")
+    say(f"wrote {output}/scores.tsv, models.png and result/")
+    return {"output": str(output), "models": table.to_dict("records")}
+
+
 def doctor(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     """Examine the installation."""
     from neuro.cli.doctor import examine

@@ -3,6 +3,7 @@
 ========================  ======================================================================
 :class:`StudyResults`     all that a study found; ``save`` and ``load`` use plain files
 :class:`SubjectResults`   scores per voxel of one subject
+:class:`RsaResults`       representational geometry: tables and RDMs
 :func:`write_report`      one self-contained HTML file
 :func:`summarise`         the tables behind it: group scores, best layers, ceilings
 :func:`answer`            what was found, in sentences made from the numbers
@@ -12,11 +13,13 @@
 
 from neuro.report.methods import methods
 from neuro.report.results import TABLE_COLUMNS, StudyResults, SubjectResults
+from neuro.report.rsa_results import RsaResults
 from neuro.report.summary import Summary, answer, summarise
 from neuro.report.write import write_report
 
 __all__ = [
     "TABLE_COLUMNS",
+    "RsaResults",
     "StudyResults",
     "SubjectResults",
     "Summary",

@@ -17,6 +17,8 @@ from neuro.plotting.style import short_names
 from neuro.report import figures, tables
 from neuro.report.methods import methods
 from neuro.report.results import StudyResults
+from neuro.report.rsa import rsa_answer, rsa_sections
+from neuro.report.rsa_results import RsaResults
 from neuro.report.summary import Summary, answer, summarise
 
 MOST_EXAMPLES = 24
@@ -40,7 +42,9 @@ class Section:
     blocks: list[Block]
 
 
-def write_report(results: StudyResults, path: str | os.PathLike[str], *, max_maps: int = 4) -> Path:
+def write_report(
+    results: StudyResults, path: str | os.PathLike[str], *, rsa: RsaResults | None = None, max_maps: int = 4
+) -> Path:
     """Write the report of a study as one self-contained HTML file.
 
     Images are embedded, styles are inline, nothing is loaded from elsewhere and no script runs. All text that comes
@@ -49,8 +53,11 @@ def write_report(results: StudyResults, path: str | os.PathLike[str], *, max_map
     Parameters
     ----------
     results : StudyResults
+        Without rows in its table (a study of RDMs alone), the page is about ``rsa``.
     path : path
         The file; appears only when complete.
+    rsa : RsaResults, optional
+        Representational geometry of the same study.
     max_maps : int
         Cortical and receptive-field maps are drawn for at most this many subjects.
 
@@ -62,19 +69,29 @@ def write_report(results: StudyResults, path: str | os.PathLike[str], *, max_map
     Raises
     ------
     EmptySelection
-        If there is no score to report.
+        If there is nothing to report.
     """
-    page = render(results, max_maps=max_maps)
+    page = render(results, rsa=rsa, max_maps=max_maps)
     write_text(path, page)
     return Path(path)
 
 
-def render(results: StudyResults, *, max_maps: int = 4) -> str:
+def render(results: StudyResults, *, rsa: RsaResults | None = None, max_maps: int = 4) -> str:
     """Return the report of a study as HTML text (see :func:`write_report`)."""
     from jinja2 import Environment, PackageLoader
 
-    summary = summarise(results)
-    sections = [s for s in build_sections(results, summary, max_maps) if s.blocks]
+    summary = None if rsa is not None and not len(results.table) else summarise(results)
+    found = [_section(title, *blocks) for title, blocks in rsa_sections(rsa)] if rsa is not None else []
+    if summary is not None:
+        sections = [s for s in build_sections(results, summary, max_maps, found) if s.blocks]
+        top, line, numbers = answer(results, summary), byline(results, summary), facts(results, summary)
+    else:
+        assert rsa is not None
+        shown = (_section("Stimuli", *_stimuli(results)), *found, _section("Provenance", *_provenance(results)))
+        sections = [s for s in shown if s.blocks]
+        top, line, numbers = [], f"Study “{results.name}” · {', '.join(rsa.parts)}", _rsa_facts(rsa)
+    if rsa is not None:
+        top = [*top, *rsa_answer(rsa)]
     environment = Environment(loader=PackageLoader("neuro.report"), autoescape=True, trim_blocks=True)
     css = resources.files("neuro.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
     figure_number, table_number = itertools.count(1), itertools.count(1)
@@ -82,10 +99,10 @@ def render(results: StudyResults, *, max_maps: int = 4) -> str:
         version=results.provenance.get("versions", {}).get("neuro", __version__),
         created=results.provenance.get("created", ""),
         title=results.title or results.name,
-        byline=byline(results, summary),
+        byline=line,
         is_phantom=results.is_phantom,
-        answer=answer(results, summary),
-        facts=facts(results, summary),
+        answer=top,
+        facts=numbers,
         sections=sections,
         css=css,
         count_figure=lambda: next(figure_number),
@@ -117,45 +134,59 @@ def facts(results: StudyResults, summary: Summary) -> list[tuple[str, str]]:
     return out
 
 
-def build_sections(results: StudyResults, summary: Summary, max_maps: int) -> Iterator[Section]:
-    """Everything below the answer, in reading order."""
+def _rsa_facts(rsa: RsaResults) -> list[tuple[str, str]]:
+    brain = [stack for name, stack in rsa.rdms.items() if name.startswith("brain ")]
+    layers = [stack.n_rdms for name, stack in rsa.rdms.items() if name.startswith("layers ")]
+    out = [
+        ("RDMs", f"{sum(b.n_rdms for b in brain):,}"),
+        ("regions", f"{len({r for b in brain for r in b.table['roi']})}"),
+        ("images", f"{max(b.n_conditions for b in brain):,}"),
+    ]
+    return out + ([("layers", f"{max(layers):,}")] if layers else [])
 
-    def section(title: str, *blocks: Any) -> Section:
-        name = "".join(c if c.isalnum() else "-" for c in title.lower())
-        return Section(name, title, [b if isinstance(b, Block) else as_block(b) for b in blocks if b is not None])
 
-    yield section("Data", tables.data(results, summary), tables.regions(results, summary))
-    yield section("Stimuli", *_stimuli(results))
+def _section(title: str, *blocks: Any) -> Section:
+    name = "".join(c if c.isalnum() else "-" for c in title.lower())
+    return Section(name, title, [b if isinstance(b, Block) else as_block(b) for b in blocks if b is not None])
+
+
+def build_sections(
+    results: StudyResults, summary: Summary, max_maps: int, geometry: list[Section] | None = None
+) -> Iterator[Section]:
+    """Everything below the answer, in reading order; ``geometry`` stands before the methods."""
+    yield _section("Data", tables.data(results, summary), tables.regions(results, summary))
+    yield _section("Stimuli", *_stimuli(results))
     if results.checks:
-        yield section("Planted truths", tables.checks(results))
+        yield _section("Planted truths", tables.checks(results))
     chosen = (
         "A region’s best layer is the one with the highest test score, so its score is slightly optimistic."
         if summary.chosen_on_test
         else "Best layers were chosen within the training images."
     )
     note = chosen if len(summary.layers[summary.main]) > 1 else None
-    yield section("Best layers", note, figures.best_layers(results, summary), tables.best_layers(summary))
+    yield _section("Best layers", note, figures.best_layers(results, summary), tables.best_layers(summary))
     if summary.deep_models:
-        yield section("Layer profiles", figures.profiles(results, summary))
+        yield _section("Layer profiles", figures.profiles(results, summary))
         if len(summary.layers[summary.main]) > 1:
-            yield section("Layers by regions", figures.heatmap(results, summary))
+            yield _section("Layers by regions", figures.heatmap(results, summary))
     if len(summary.layers) > 1:
-        yield section("Models and controls", figures.comparison(results, summary), tables.comparison(summary))
+        yield _section("Models and controls", figures.comparison(results, summary), tables.comparison(summary))
     title = {"voxels": "Voxel scores", "vertices": "Vertex scores"}.get(summary.noun, "Channel scores")
-    yield section(title, figures.histograms(results, summary))
+    yield _section(title, figures.histograms(results, summary))
     scatter = figures.ceilings(results, summary)
     without = (
         f"No noise ceiling is shown: it needs repeated presentations of the images, or an ncsnr per {summary.singular}."
     )
-    yield section("Noise ceilings", scatter if scatter is not None else Block("note", without))
-    yield section(
+    yield _section("Noise ceilings", scatter if scatter is not None else Block("note", without))
+    yield _section(
         "Cortical maps",
         *(Block("note", m) if isinstance(m, str) else m for m in figures.cortical_maps(results, summary, max_maps)),
     )
     fields = (figures.prf(n, s) for n, s in list(results.subjects.items())[:max_maps])
-    yield section("Receptive fields", *fields)
-    yield section("Methods", *methods(results, summary))
-    yield section("Provenance", *_provenance(results))
+    yield _section("Receptive fields", *fields)
+    yield from geometry or []
+    yield _section("Methods", *methods(results, summary))
+    yield _section("Provenance", *_provenance(results))
 
 
 def as_block(value: Any) -> Block:

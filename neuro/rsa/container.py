@@ -113,6 +113,11 @@ class RDMs:
         """One row per RDM; a copy."""
         return self._table.copy()
 
+    def levels(self, column: str) -> list[Any]:
+        """Return the distinct values of a column of the table, in order of appearance."""
+        self._need_column(column)
+        return list(dict.fromkeys(self._table[column]))
+
     @property
     def metric(self) -> str | None:
         """How the dissimilarities were computed, if known."""

@@ -47,8 +47,81 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class RdmFile:
+    """Measured or model RDMs in a file.
+
+    Parameters
+    ----------
+    name : str
+        Region (of measured RDMs) or model.
+    file : path
+        What :func:`neuro.rsa.load_rdms` reads.
+    key : str
+        Variable inside the file, where it holds several.
+    axes : list of str
+        What the axes of a stack are, such as ["subject", "session"].
+    average : list of str
+        Axes that are averaged over, such as ["session"].
+    pick : str
+        Take only the RDM of this name (column "name").
+    """
+
+    name: str
+    file: str
+    key: str | None = None
+    axes: tuple[str, ...] = ()
+    average: tuple[str, ...] = ()
+    pick: str | None = None
+
+
+@dataclass(frozen=True)
+class RsaConfig:
+    """How representations are compared.
+
+    Parameters
+    ----------
+    metric : str
+        Dissimilarity of responses and of layers; "crossnobis" takes sessions as folds (responses only; layers then
+        take "sqeuclidean").
+    method : str
+        Comparer, see :func:`neuro.rsa.compare`.
+    transforms : list of str
+        Of "raw", "rank", "geo-topological": what the layer curves show.
+    l, u : float
+        Quantiles of the geo-topological transform.
+    models : list of RdmFile
+        Model RDMs.
+    layers : bool
+        Compare the layers of the study's networks.
+    n_conditions : int
+        At most so many images, chosen with the study's seed among those that all subjects saw.
+    n_bootstraps : int
+    identify : bool
+        Identify regions across subjects by their geometry and topology (needs two subjects and two regions).
+    groups : {file, key}
+        Category of each image: a variable of an npz file, or a column of a table, in the order of the images.
+    """
+
+    metric: str = "correlation"
+    method: str = "corr"
+    transforms: tuple[str, ...] = ("raw", "rank", "geo-topological")
+    l: float = 0.2
+    u: float = 0.8
+    models: tuple[RdmFile, ...] = ()
+    layers: bool = True
+    n_conditions: int = 200
+    n_bootstraps: int = 1000
+    identify: bool = True
+    groups: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class DatasetConfig:
-    """What was measured: ``kind`` "nsd" (a tree of the Natural Scenes Dataset or a phantom) or "recordings"."""
+    """What was measured.
+
+    ``kind`` is "nsd" (a tree of the Natural Scenes Dataset or a phantom), "recordings" (files of images and responses),
+    or "rdms" (files of dissimilarities, for RSA alone; ``images`` is the folder, zip or HDF5 file of the conditions).
+    """
 
     kind: str
     root: str = "."
@@ -60,6 +133,8 @@ class DatasetConfig:
     zscore: str | None = "session"
     sessions: tuple[int, ...] | None = None
     recordings: tuple[Recording, ...] = ()
+    rdms: tuple[RdmFile, ...] = ()
+    images: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +186,7 @@ class StudyConfig:
     models: tuple[ModelConfig, ...]
     encoder: EncoderConfig = EncoderConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    rsa: RsaConfig | None = None
     title: str = ""
     seed: int = 0
     output: str = "results"
@@ -149,18 +225,23 @@ def load_study(path: str | Path) -> StudyConfig:
 
 def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyConfig:
     """Check the content of a study file, given as nested dicts."""
-    sections = ("study", "dataset", "models", "encoder", "evaluation")
+    sections = ("study", "dataset", "models", "encoder", "evaluation", "rsa")
     for name in content:
         if name not in sections:
             raise StudyError(f"unknown section [{name}]{nearest(name, sections)} Sections: {', '.join(sections)}.")
-    for name in ("dataset", "models"):
-        if name not in content:
-            raise StudyError(f"the study needs a section [{name}].")
+    if "dataset" not in content:
+        raise StudyError("the study needs a section [dataset].")
     dataset = dict(content["dataset"])
+    only_rdms = dataset.get("kind") == "rdms"
+    if "models" not in content and not only_rdms:
+        raise StudyError("the study needs a section [models].")
+    dataset["rdms"] = _rdm_files(dataset.get("rdms", []), "dataset.rdms")
     dataset["recordings"] = tuple(
         _build(Recording, r, f"dataset.recordings[{i}]") for i, r in enumerate(dataset.get("recordings", []))
     )
-    models = tuple(_build(ModelConfig, m, f"models[{i}]") for i, m in enumerate(content["models"]))
+    models = tuple(_build(ModelConfig, m, f"models[{i}]") for i, m in enumerate(content.get("models", [])))
+    rsa = dict(content.get("rsa", {}))
+    rsa["models"] = _rdm_files(rsa.get("models", []), "rsa.models")
     study = _build(
         StudyConfig,
         {
@@ -170,12 +251,17 @@ def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyCo
             "models": models,
             "encoder": _build(EncoderConfig, content.get("encoder", {}), "encoder"),
             "evaluation": _build(EvaluationConfig, content.get("evaluation", {}), "evaluation"),
+            "rsa": _build(RsaConfig, rsa, "rsa") if only_rdms or "rsa" in content else None,
             "folder": str(Path(folder).resolve()),
         },
         "study",
     )
     _check(study)
     return study
+
+
+def _rdm_files(entries: Any, where: str) -> tuple[RdmFile, ...]:
+    return tuple(_build(RdmFile, entry, f"{where}[{i}]") for i, entry in enumerate(entries))
 
 
 def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
@@ -192,8 +278,12 @@ def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 def _check(study: StudyConfig) -> None:
     data, evaluation = study.dataset, study.evaluation
-    if data.kind not in ("nsd", "recordings"):
-        raise StudyError(f"dataset.kind must be 'nsd' or 'recordings', got {data.kind!r}.")
+    if data.kind not in ("nsd", "recordings", "rdms"):
+        raise StudyError(f"dataset.kind must be 'nsd', 'recordings' or 'rdms', got {data.kind!r}.")
+    if study.rsa is not None:
+        _check_rsa(study, study.rsa)
+    if data.kind == "rdms":
+        return
     if data.kind == "recordings" and not data.recordings:
         raise StudyError("dataset.kind = 'recordings' needs at least one [[dataset.recordings]].")
     names = [m.name for m in study.models]
@@ -209,6 +299,22 @@ def _check(study: StudyConfig) -> None:
     if study.encoder.kind != "ridge":
         raise StudyError(f"encoder.kind must be 'ridge', got {study.encoder.kind!r}.")
     alpha_grid(study.encoder.alphas)
+
+
+def _check_rsa(study: StudyConfig, rsa: RsaConfig) -> None:
+    if study.dataset.kind == "rdms" and not study.dataset.rdms:
+        raise StudyError("dataset.kind = 'rdms' needs at least one [[dataset.rdms]].")
+    if study.models and study.dataset.kind == "rdms" and study.dataset.images is None:
+        raise StudyError("layers of networks need dataset.images, the pictures of the conditions.")
+    unknown = set(rsa.transforms) - {"raw", "rank", "geo-topological"}
+    if unknown or not rsa.transforms:
+        raise StudyError(f"rsa.transforms must be of 'raw', 'rank', 'geo-topological', got {list(rsa.transforms)}.")
+    if not 0 <= rsa.l < rsa.u <= 1:
+        raise StudyError(f"rsa needs 0 <= l < u <= 1, got l = {rsa.l}, u = {rsa.u}.")
+    if rsa.groups is not None and not {"file"} <= set(rsa.groups) <= {"file", "key"}:
+        raise StudyError(f"rsa.groups takes file and key, got {sorted(rsa.groups)}.")
+    if rsa.n_conditions < 4 or rsa.n_bootstraps < 100:
+        raise StudyError("rsa needs n_conditions of at least 4 and n_bootstraps of at least 100.")
 
 
 def alpha_grid(alphas: Any) -> Any:

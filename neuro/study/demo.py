@@ -56,6 +56,12 @@ cv = 5
 split = "shared1000"
 n_bootstraps = 1000
 n_permutations = 1000
+
+[rsa]
+metric = "correlation"
+method = "corr"
+n_conditions = 150
+n_bootstraps = 500
 """
 
 

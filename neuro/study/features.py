@@ -40,10 +40,6 @@ class FeatureSet:
     layers: tuple[str, ...]
     fingerprint: str
 
-    def covers(self, ids: np.ndarray) -> bool:
-        """Whether every stimulus has its row."""
-        return bool(np.isin(ids, self.features.ids).all())
-
     def rows(self, layer: str, ids: np.ndarray) -> np.ndarray:
         """Return float32 (n_ids, n_features)."""
         return self.features.rows(layer, ids)

@@ -69,7 +69,7 @@ def checks(
         where = {roi: depth[best.loc[(trained["name"], roi), "layer"]] for roi in [*category, *early]}
         if category and early:
             late, soon = np.mean([where[x] for x in category]), np.mean([where[x] for x in early])
-            out.append(_claim(
+            out.append(claim(
                 f"{name} hierarchy", "category regions are best explained by later layers than early areas",
                 f"mean relative depth {late:.2f} against {soon:.2f}", "later", late > soon,
             ))  # fmt: skip
@@ -78,7 +78,7 @@ def checks(
             last = trained["layers"][-1]
             deep = mine[(mine["model"] == trained["name"]) & (mine["layer"] == last)].set_index("roi")["score"]
             over = np.mean([best.loc[(gabor["name"], x), "score"] - deep[x] for x in early])
-            out.append(_claim(
+            out.append(claim(
                 f"{name} early areas", "Gabor energy explains early areas better than the network's last layer",
                 f"mean r {over:+.2f} (best layer instead: {np.mean(gains):+.2f})", "> 0", over > 0,
             ))  # fmt: skip
@@ -86,7 +86,7 @@ def checks(
             over = np.mean([
                 best.loc[(trained["name"], x), "score"] - best.loc[(gabor["name"], x), "score"] for x in category
             ])  # fmt: skip
-            out.append(_claim(
+            out.append(claim(
                 f"{name} category regions", "the trained network explains category regions better than Gabor energy",
                 f"mean r {over:+.2f}", "> 0", over > 0,
             ))  # fmt: skip
@@ -94,7 +94,7 @@ def checks(
             over = np.mean([
                 best.loc[(trained["name"], x), "score"] - best.loc[(untrained["name"], x), "score"] for x in category
             ])  # fmt: skip
-            out.append(_claim(
+            out.append(claim(
                 f"{name} training", "training improves category regions",
                 f"mean r {over:+.2f}", "> 0", over > 0,
             ))  # fmt: skip
@@ -109,7 +109,7 @@ def _reliability(name: str, part: SubjectResults) -> list[dict[str, Any]]:
     r = float(np.corrcoef(found, planted)[0, 1])
     ratio = float(found.mean() / planted.mean())
     value = f"r = {r:.3f}, mean ratio {ratio:.2f}"
-    return [_claim(f"{name} reliability", "ncsnr from repeats equals what was planted", value, "r >= .95", r >= 0.95)]
+    return [claim(f"{name} reliability", "ncsnr from repeats equals what was planted", value, "r >= .95", r >= 0.95)]
 
 
 def _fields(name: str, part: SubjectResults) -> list[dict[str, Any]]:
@@ -119,9 +119,9 @@ def _fields(name: str, part: SubjectResults) -> list[dict[str, Any]]:
     rx, ry = (float(np.corrcoef(p[k], p[f"{k}_true"])[0, 1]) for k in "xy")
     error = float(np.median(np.hypot(p["x"] - p["x_true"], p["y"] - p["y_true"])))
     value = f"x: r = {rx:.2f}, y: r = {ry:.2f}, median error {error:.2f} degrees, {len(p['x'])} voxels"
-    claim = "receptive fields from Gabor weights stand where they were planted"
-    return [_claim(f"{name} receptive fields", claim, value, "r >= .7", min(rx, ry) >= 0.7)]
+    text = "receptive fields from Gabor weights stand where they were planted"
+    return [claim(f"{name} receptive fields", text, value, "r >= .7", min(rx, ry) >= 0.7)]
 
 
-def _claim(name: str, claim: str, value: str, expected: str, passed: Any) -> dict[str, Any]:
+def claim(name: str, claim: str, value: str, expected: str, passed: Any) -> dict[str, Any]:
     return {"name": name, "claim": claim, "value": value, "expected": expected, "passed": bool(passed)}

@@ -17,20 +17,23 @@ import neuro
 from neuro._files import atomic_path, write_json
 from neuro.data import Stimuli
 from neuro.errors import StudyError
-from neuro.report import StudyResults, SubjectResults, write_report
-from neuro.study import planted, summary
+from neuro.report import RsaResults, StudyResults, SubjectResults, write_report
+from neuro.report.results import TABLE_COLUMNS
+from neuro.study import geometry, planted, summary
 from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig, load_study
 from neuro.study.encode import encode_layer
 from neuro.study.features import FeatureSet, describe_model, make_features
 from neuro.study.maps import describe_derivative, write_maps
+from neuro.study.planted_geometry import geometry_checks
 from neuro.study.prepare import Prepared, prepare
 from neuro.study.provenance import provenance
+from neuro.study.rsa import analyse
 from neuro.study.subjects import StudySubject, iter_subjects
 
 SHUFFLED = "shuffled pairing"
 # Raised when the report shows something else than before from the same results.
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def run_study(
     config = study if isinstance(study, StudyConfig) else load_study(study)
     folder = config.path(config.output) if output is None else Path(output).resolve()
     cache = StepCache(folder / "cache", say)
+    if config.dataset.kind == "rdms":
+        return _run_rdms(config, cache, folder, start)
     subjects = list(iter_subjects(config))
     _check_regions(config, subjects)
     say(f"study {config.name!r}: {len(subjects)} subjects, {len(config.models)} models -> {folder}")
@@ -98,8 +103,10 @@ def run_study(
     rows: list[dict[str, Any]] = []
     results: dict[str, SubjectResults] = {}
     keys: list[str] = []
-    for subject, ready in zip(subjects, prepared, strict=True):
-        results[subject.name], new_rows, new_keys = _encode_subject(config, cache, subject, ready, features)
+    for k, (subject, ready) in enumerate(zip(subjects, prepared, strict=True)):
+        # Ids do not tell collections apart: two sessions may both have an "image001".
+        own = {name: sets[k] if len(sets) > 1 else sets[0] for name, sets in features.items()}
+        results[subject.name], new_rows, new_keys = _encode_subject(config, cache, subject, ready, own)
         rows += new_rows
         keys += [ready.key, *new_keys]
     table = summary.finish_table(rows)
@@ -110,10 +117,17 @@ def run_study(
     if config.evaluation.shuffled_control:
         models.append({"name": SHUFFLED, "kind": "control", "layers": models[0]["layers"]})
     is_phantom = any(s.is_phantom for s in subjects)
-    depends = {"version": REPORT_VERSION, "neuro": neuro.__version__, "steps": keys, "config": config.to_dict()}
+    found = planted.checks(table, results, models) if is_phantom else []
+    rsa = None
+    if config.rsa is not None:
+        parts = geometry.from_subjects(config, subjects, features)
+        rsa, key = analyse(config, cache, parts, keys)
+        keys.append(key)
+        if is_phantom:
+            found = [*found, *(check for part in parts for check in geometry_checks(subjects, part.brain))]
 
-    def publish(target: Path) -> None:
-        whole = StudyResults(
+    def results_of() -> StudyResults:
+        return StudyResults(
             name=config.name,
             title=config.title or config.name,
             table=table,
@@ -123,14 +137,63 @@ def run_study(
             config=config.to_dict(),
             provenance=provenance(config, keys, cache.seconds, time.perf_counter() - start),
             is_phantom=is_phantom,
-            checks=planted.checks(table, results, models) if is_phantom else [],
+            checks=found,
         )
+
+    return _publish(config, cache, folder, start, keys, results_of, rsa)
+
+
+def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float) -> StudyRun:
+    """Run a study of measured RDMs alone."""
+    images = geometry.open_images(config)
+    cache.say(f"study {config.name!r}: {len(config.dataset.rdms)} regions, {len(config.models)} models -> {folder}")
+    features = {}
+    if images is not None:
+        features = {m.name: [make_features(config, m, images, folder / "features", cache)] for m in config.models}
+    keys = [f.fingerprint for sets in features.values() for f in sets]
+    rsa, key = analyse(config, cache, geometry.from_files(config, images, features), keys)
+
+    def results_of() -> StudyResults:
+        order = np.random.default_rng(config.seed).permutation(0 if images is None else len(images))[:12]
+        shown = [] if images is None else images.ids[np.sort(order)]
+        return StudyResults(
+            name=config.name,
+            title=config.title or config.name,
+            table=pd.DataFrame(columns=list(TABLE_COLUMNS)),
+            subjects={},
+            models=[describe_model(m, features[m.name]) for m in config.models],
+            examples=[]
+            if images is None
+            else [(i, image, "") for i, image in zip(shown, images.images(shown), strict=True)],
+            config=config.to_dict(),
+            provenance=provenance(config, [*keys, key], cache.seconds, time.perf_counter() - start),
+        )
+
+    return _publish(config, cache, folder, start, [*keys, key], results_of, rsa)
+
+
+def _publish(
+    config: StudyConfig,
+    cache: StepCache,
+    folder: Path,
+    start: float,
+    keys: list[str],
+    results_of: Callable[[], StudyResults],
+    rsa: RsaResults | None,
+) -> StudyRun:
+    """Write results, maps and report, and say what was done."""
+    depends = {"version": REPORT_VERSION, "neuro": neuro.__version__, "steps": keys, "config": config.to_dict()}
+
+    def publish(target: Path) -> None:
+        whole = results_of()
         whole.save(target / "study")
-        write_report(whole, target / "report.html")
-        table.to_csv(target / "results.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-        if config.maps:
-            for part in results.values():
-                maps = _maps_of(part, models)
+        if rsa is not None:
+            rsa.save(target / "rsa")
+        write_report(whole, target / "report.html", rsa=rsa)
+        whole.table.to_csv(target / "results.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+        if config.maps and whole.subjects:
+            for part in whole.subjects.values():
+                maps = _maps_of(part, list(whole.models))
                 write_maps(target / "maps", part.subject, part.voxels, maps, config.dataset.space)
             describe_derivative(target / "maps", config.title or config.name, neuro.__version__)
 
@@ -138,15 +201,15 @@ def run_study(
     for name in ("report.html", "results.tsv"):
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(done / name, temporary)
-    for name in ("study", "maps"):
+    for name in ("study", "maps", "rsa"):
         if (done / name).is_dir():
             with atomic_path(folder / name, directory=True) as temporary:
                 shutil.copytree(done / name, temporary, dirs_exist_ok=True)
-    run = StudyRun(
-        folder, folder / "report.html", table, tuple(cache.computed), tuple(cache.cached), time.perf_counter() - start
-    )
+    table = StudyResults.load(done / "study").table
+    seconds = time.perf_counter() - start
+    run = StudyRun(folder, folder / "report.html", table, tuple(cache.computed), tuple(cache.cached), seconds)
     write_json(folder / "last_run.json", {"computed": run.computed, "cached": run.cached, "seconds": run.seconds})
-    say(f"{len(run.computed)} steps computed, {len(run.cached)} cached, {run.seconds:.1f} s -> {run.report}")
+    cache.say(f"{len(run.computed)} steps computed, {len(run.cached)} cached, {run.seconds:.1f} s -> {run.report}")
     return run
 
 
@@ -155,7 +218,8 @@ def rebuild_report(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "study").is_dir():
         raise StudyError(f"{folder} holds no results of a study (no folder 'study'): run `neuro run` first.")
-    return write_report(StudyResults.load(folder / "study"), folder / "report.html")
+    rsa = RsaResults.load(folder / "rsa") if (folder / "rsa").is_dir() else None
+    return write_report(StudyResults.load(folder / "study"), folder / "report.html", rsa=rsa)
 
 
 def _encode_subject(
@@ -163,7 +227,7 @@ def _encode_subject(
     cache: StepCache,
     subject: StudySubject,
     ready: Prepared,
-    features: dict[str, list[FeatureSet]],
+    features: dict[str, FeatureSet],
 ) -> tuple[SubjectResults, list[dict[str, Any]], list[str]]:
     """Encode one subject with every layer of every model."""
     rows: list[dict[str, Any]] = []
@@ -171,8 +235,7 @@ def _encode_subject(
     scores: dict[tuple[str, str], np.ndarray] = {}
     alphas: dict[tuple[str, str], np.ndarray] = {}
     fields: np.ndarray | None = None
-    for model, sets in features.items():
-        chosen = next(f for f in sets if f.covers(ready.design.stimulus))
+    for model, chosen in features.items():
         names = [(model, False)]
         if config.evaluation.shuffled_control and model == config.models[0].name:
             names.append((SHUFFLED, True))
@@ -212,7 +275,7 @@ def _check_regions(config: StudyConfig, subjects: list[StudySubject]) -> None:
 
 
 def _collections(subjects: list[StudySubject]) -> list[Stimuli]:
-    """Return the stimuli to extract: one collection where subjects share a source, else one each."""
+    """Return the stimuli to extract: one collection where subjects share a source, else one each, in their order."""
     tokens = [s.stimuli.source_token() for s in subjects]
     if len(subjects) > 1 and tokens[0] is not None and len(set(tokens)) == 1:
         ids = np.unique(np.concatenate([s.stimuli.ids for s in subjects]))

@@ -68,7 +68,7 @@ def test_bad_files(d, tmp_path):
     with pytest.raises(ValueError, match=r"read from \.npy"):
         load_rdms(tmp_path / "a.pkl")
     np.savez(tmp_path / "two.npz", human=d, monkey=d)
-    with pytest.raises(ValueError, match="several|key"):
+    with pytest.raises(ValueError, match=r"several|key"):
         load_rdms(tmp_path / "two.npz")
     with pytest.raises(ValueError, match="humn"):
         load_rdms(tmp_path / "two.npz", "humn")

@@ -35,7 +35,7 @@ def test_a_minimal_study_has_every_default_written_out():
     [
         ({"dataset__kinds": "nsd"}, "unknown entry 'kinds' in dataset; did you mean 'kind'"),
         ({"dataset": {"root": "x"}}, "dataset needs an entry 'kind'"),
-        ({"dataset__kind": "nds"}, "must be 'nsd' or 'recordings'"),
+        ({"dataset__kind": "nds"}, "must be 'nsd', 'recordings' or 'rdms'"),
         ({"dataset__kind": "recordings"}, "at least one"),
         ({"model": []}, r"unknown section \[model\]; did you mean 'models'"),
         ({"models": []}, "distinct names"),

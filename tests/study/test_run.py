@@ -13,7 +13,7 @@ from PIL import Image
 from neuro.cli import main
 from neuro.datasets.phantom import render_scenes, write_phantom
 from neuro.errors import ShapeMismatch, StudyError, UnknownROI
-from neuro.report import StudyResults
+from neuro.report import RsaResults, StudyResults
 from neuro.study import parse_study, rebuild_report, run_study
 
 
@@ -139,6 +139,34 @@ def recording(tmp_path):
         "models": [{"name": "color", "model": "color"}],
         "evaluation": {"folds": 4, "n_bootstraps": 20, "n_permutations": 49, "shuffled_control": True},
     }
+
+
+def test_equal_names_in_two_recordings_are_different_pictures(tmp_path):
+    """Each session numbers its own pictures from 0; each must be encoded from its own."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for k in range(2):
+        scenes = render_scenes(60, size=32, seed=k)
+        (tmp_path / f"images{k}").mkdir()
+        for i, image in enumerate(scenes.images):
+            Image.fromarray(image).save(tmp_path / f"images{k}/{i:03d}.png")
+        drive = scenes.images.mean((1, 2)) / 255
+        np.save(tmp_path / f"Y{k}.npy", drive @ rng.standard_normal((3, 8)) * 8 + 0.3 * rng.standard_normal((60, 8)))
+        recordings.append({"name": f"session{k}", "images": f"images{k}", "responses": f"Y{k}.npy"})
+    study = {
+        "study": {"name": "two", "output": "results"},
+        "dataset": {"kind": "recordings", "recordings": recordings},
+        "models": [{"name": "color", "model": "color"}],
+        "evaluation": {"folds": 4, "n_bootstraps": 20, "n_permutations": 49},
+        "rsa": {"metric": "euclidean", "n_bootstraps": 100},
+    }
+    done = run_study(parse_study(study, tmp_path), say=quiet)
+    r = done.table[done.table["metric"] == "r"].set_index("subject")["score"]
+    assert r["session0"] > 0.6
+    assert r["session1"] > 0.6
+    geometry = RsaResults.load(done.output / "rsa").table("matrix").groupby("part")["score"].max()
+    assert geometry["session0"] > 0.3
+    assert geometry["session1"] > 0.3
 
 
 def test_plain_files_make_a_study_and_shuffled_pairing_is_at_chance(recording, tmp_path):
