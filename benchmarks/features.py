@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from _timing import RESULTS, machine, write_section
+from _timing import machine, write_section
 
 from neuro.features import Extractor, GaborPyramid, Preprocess, compare_precision, has_amx
 
@@ -198,7 +198,7 @@ def main() -> None:
     if options.only in (None, "encoding"):
         encoding(600)
     if options.write_results:
-        write_section(RESULTS, "features", "\n".join(printed))
+        write_section("features", "\n".join(printed))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuro.plotting import embedding_map, layer_curves, layer_roi_heatmap, model_bars, rdm_images
+from neuro.plotting import embedding_map, layer_curves, layer_roi_heatmap, lu_triangle, model_bars, rdm_images
 from neuro.report import tables
 from neuro.report.figures import draw
 from neuro.report.rsa_results import RsaResults
@@ -210,6 +210,17 @@ def _identification(results: RsaResults, part: str) -> Iterator[Any]:
         rows,
         text=[1],
     )
+    grid = results.table("grid", part)
+    if len(grid):
+        yield draw(
+            f"triangle-{_slug(part)}",
+            "Accuracy for all thresholds: l = 0, u = 1 is the rank RDM, the diagonal a binary graph. The largest value "
+            "of this figure is optimistic; the row above whose thresholds were chosen in the other subjects is not.",
+            "Triangle of identification accuracies",
+            lambda width, columns: lu_triangle(
+                grid, "accuracy_correlation", chance=float(found["chance"].iloc[0]), width=min(width, 5.6)
+            ),
+        )
 
 
 def _maps(results: RsaResults, part: str) -> Iterator[Any]:

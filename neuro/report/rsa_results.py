@@ -14,7 +14,7 @@ from neuro._files import atomic_path, read_json, write_json
 from neuro.errors import CorruptFile
 from neuro.rsa import RDMs
 
-TABLES = ("models", "pairs", "layers", "structure", "identification", "matrix", "map", "conditions")
+TABLES = ("models", "pairs", "layers", "structure", "identification", "grid", "matrix", "map", "conditions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class RsaResults:
         ``models``: one row per region and model: score, sem, ci_low, ci_high, p_zero, q, ceilings. ``pairs``: tests of
         models against each other. ``layers``: score of every layer per region and transform. ``structure``: mean
         dissimilarities within and between what binary models tell apart. ``identification``: of regions across
-        subjects. ``matrix``: layers by regions. ``map``: regions and layers in the plane. ``conditions``: images in
-        the plane, per region. Tables that do not apply are absent.
+        subjects; ``grid``: the same for all thresholds. ``matrix``: layers by regions. ``map``: regions and layers in
+        the plane. ``conditions``: images in the plane, per region. Tables that do not apply are absent.
     rdms : dict of RDMs
         "brain <part>", "layers <part>", "model RDMs <part>".
     settings : dict

@@ -20,6 +20,7 @@ from neuro.rsa import (
     identify_regions,
     layer_by_area,
     rank_transform,
+    rgtm_grid,
     second_order,
 )
 from neuro.study.cache import StepCache
@@ -73,6 +74,7 @@ def compute(rsa: RsaConfig, parts: list[Geometry], seed: int = 0) -> RsaResults:
             "layers": _layers(rsa, part, seed),
             "structure": _structure(part),
             "identification": _identification(rsa, part),
+            "grid": _grid(rsa, part),
             "matrix": _matrix(rsa, part),
             "map": _map(rsa, part),
             "conditions": _conditions(part),
@@ -186,15 +188,27 @@ def _structure(part: Geometry) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _identification(rsa: RsaConfig, part: Geometry) -> pd.DataFrame:
-    """Accuracy of naming the region of a left-out subject's RDM, by geometry and topology."""
-    table = part.brain.table
+def _complete(rsa: RsaConfig, part: Geometry) -> tuple[RDMs | None, int]:
+    """RDMs of the regions that every subject has, and the number of subjects; None where nothing can be identified."""
     n_subjects = len(part.brain.levels("subject"))
-    counts = table.groupby("roi", sort=False)["subject"].nunique()
+    counts = part.brain.table.groupby("roi", sort=False)["subject"].nunique()
     shared = counts[counts == n_subjects].index
     if not rsa.identify or n_subjects < 2 or len(shared) < 2:
+        return None, n_subjects
+    return part.brain.select({"roi": list(shared)}).numpy(), n_subjects
+
+
+def _grid(rsa: RsaConfig, part: Geometry) -> pd.DataFrame:
+    """Accuracy of identification for all thresholds (l, u), which is optimistic where it is largest."""
+    brain, n_subjects = _complete(rsa, part)
+    return pd.DataFrame() if brain is None or n_subjects < 3 else rgtm_grid(brain).to_frame()
+
+
+def _identification(rsa: RsaConfig, part: Geometry) -> pd.DataFrame:
+    """Accuracy of naming the region of a left-out subject's RDM, by geometry and topology."""
+    brain, n_subjects = _complete(rsa, part)
+    if brain is None:
         return pd.DataFrame()
-    brain = part.brain.select({"roi": list(shared)})
     ways = {"raw": "raw", "rank": "rank", f"geo-topological ({rsa.l:g}, {rsa.u:g})": (rsa.l, rsa.u)}
     if n_subjects > 2:
         ways["geo-topological, (l, u) chosen in the other subjects"] = "rgtm"
