@@ -124,7 +124,7 @@ def best_layer_by_roi(
             handles,
             labels,
             loc="outside upper left",
-            ncols=max(1, int(width / 1.7)),
+            ncols=max(1, int(figure.get_figwidth() / 1.7)),
             frameon=False,
             fontsize=SMALL + 0.5,
             handlelength=1.2,

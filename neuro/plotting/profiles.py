@@ -130,7 +130,7 @@ def layer_profile(
             [handles[h] for h in order],
             order,
             loc="outside upper left",
-            ncols=max(1, min(len(order), int(width / 1.7))),
+            ncols=max(1, min(len(order), int(figure.get_figwidth() / 1.7))),
             frameon=False,
             fontsize=SMALL + 0.5,
         )

@@ -93,7 +93,7 @@ def voxel_histograms(
             list(handles.values()),
             list(handles),
             loc="outside upper left",
-            ncols=max(1, int(width / 1.7)),
+            ncols=max(1, int(figure.get_figwidth() / 1.7)),
             frameon=False,
             fontsize=SMALL + 0.5,
         )

@@ -22,6 +22,7 @@ from neuro.report.rsa_results import RsaResults
 from neuro.report.summary import Summary, answer, summarise
 
 MOST_EXAMPLES = 24
+MOST_STEPS = 12
 MOST_PROVENANCE = ("versions", "seeds", "fingerprints", "timings", "command", "created")
 
 
@@ -208,6 +209,16 @@ def _stimuli(results: StudyResults) -> Iterator[Block]:
     yield Block("stimuli", cells)
 
 
+def _grouped(timings: dict[str, Any]) -> dict[str, Any]:
+    """Many steps become one row for each kind, the first word of their names."""
+    if len(timings) <= MOST_STEPS or not all(isinstance(v, (int, float)) for v in timings.values()):
+        return timings
+    kinds: dict[str, list[float]] = {}
+    for name, seconds in timings.items():
+        kinds.setdefault(name.split()[0], []).append(seconds)
+    return {f"{kind} ({len(v)} steps)" if len(v) > 1 else kind: sum(v) for kind, v in kinds.items()}
+
+
 def _provenance(results: StudyResults) -> Iterator[Any]:
     p = results.provenance
     for key, text in (("command", "Command: {}"), ("created", "Created: {}")):
@@ -227,7 +238,7 @@ def _provenance(results: StudyResults) -> Iterator[Any]:
     if p.get("versions"):
         small.append(tables.pairs("Package versions.", ("package", "version"), p["versions"]))
     if p.get("timings"):
-        timings = {k: f"{v:.1f}" if isinstance(v, (int, float)) else v for k, v in p["timings"].items()}
+        timings = {k: f"{v:.1f}" if isinstance(v, (int, float)) else v for k, v in _grouped(p["timings"]).items()}
         small.append(tables.pairs("Time per step.", ("step", "seconds"), timings, numeric=True))
     if p.get("seeds"):
         seeds = p["seeds"] if isinstance(p["seeds"], dict) else {"all": p["seeds"]}
