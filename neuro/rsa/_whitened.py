@@ -26,14 +26,14 @@ from neuro._check import is_tensor
 from neuro.errors import ShapeMismatch
 from neuro.rsa._array import TINY, constant, double, lib, scores_from, to_numpy
 from neuro.rsa._pairs import n_from_pairs, pair_indices, to_square
-from neuro.rsa._products import BLOCK, MILD, dots, means, squares, unit
+from neuro.rsa._products import MILD, dots, means, squares, unit
 
 CONSTANTS = {  # inner(d, d') = 2 d.d' - c1 r.r' + c2 s s'
     "biased": lambda n: (2 / n, 1 / n**2),
     "debiased": lambda n: (2 / (n - 2), 1 / ((n - 1) * (n - 2))),
     "lange": lambda n: (2 / n + 4 / n**2, 1 / n**2 + 3 / n**3),
 }
-SPARSE = 400  # conditions up to which row sums are one sparse product
+SPARSE = 200  # conditions up to which row sums are one sparse product
 DENSE = 3000  # most equations solved at once where Sigma is a matrix and pairs are missing; beyond: conjugate gradients
 
 
@@ -85,11 +85,8 @@ def _sums(a: Any, b: Any, n: int, centre: bool) -> tuple[Any, list[tuple[Any, An
     same, n_pairs = b is a, a.shape[1]
     stacks = (a,) if same else (a, b)
     if not is_tensor(a) and a.dtype == b.dtype == np.float64:
-        if n > SPARSE:
-            dot, sums = _one_pass(a, b, n)
-        else:
-            dot, sums = a @ b.T, [(squares(d), row_sums(d)) for d in stacks]
-            sums = sums * 2 if same else sums
+        sums = [_packed_sums(d, n) if n > SPARSE else (squares(d), row_sums(d)) for d in stacks]
+        dot, sums = a @ b.T, sums * 2 if same else sums
         if not centre:
             return dot, [(square, square, rows) for square, rows in sums]
         levels = [rows.sum(1) / (2 * n_pairs) for _, rows in sums]
@@ -109,26 +106,23 @@ def _sums(a: Any, b: Any, n: int, centre: bool) -> tuple[Any, list[tuple[Any, An
     return dots(a, b, averages[0], averages[-1]), [sides[0], sides[-1]]
 
 
-def _one_pass(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Products, squared norms and row sums, each part of the stacks being read from memory once."""
-    starts = np.r_[0, np.cumsum(np.arange(n - 1, 0, -1))]
-    stacks = (a,) if b is a else (a, b)
-    dot = np.zeros((len(a), len(b)))
-    sums = [(np.zeros(len(d)), np.zeros((len(d), n))) for d in stacks]
-    step = max(BLOCK // (2 * max(len(a), len(b))), 1)
-    first = 0
-    while first < n - 1:
-        last = min(max(int(np.searchsorted(starts, starts[first] + step, "right")) - 1, first + 1), n - 1)
-        parts = [d[:, starts[first] : starts[last]] for d in stacks]
-        dot += parts[0] @ parts[-1].T
-        inside = starts[first:last] - starts[first]
-        for part, (square, rows) in zip(parts, sums, strict=True):
-            square += np.einsum("ij,ij->i", part, part)
-            rows[:, first:last] += np.add.reduceat(part, inside, axis=1)
-            for i, start in zip(range(first, last), inside, strict=True):
-                rows[:, i + 1 :] += part[:, start : start + n - 1 - i]
-        first = last
-    return dot, [sums[0], sums[-1]]
+def _packed_sums(d: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared norms and row sums of float64 RDMs, by the packed symmetric product of BLAS.
+
+    A condensed RDM is the packed triangle, diagonal included, of an (n - 1) x (n - 1) matrix M with M_ki = D_i,k+1.
+    Its row sums are the column parts of D's one further on, plus the row parts without their first entry.
+    """
+    from scipy.linalg.blas import dspmv
+
+    starts = np.r_[0, np.cumsum(np.arange(n - 1, 1, -1))]
+    ones = np.ones(n - 1)
+    square, rows = np.empty(len(d)), np.zeros((len(d), n))
+    for k, x in enumerate(d):
+        square[k] = x @ x
+        right = np.add.reduceat(x, starts)
+        rows[k, :-1] = right
+        rows[k, 1:] += dspmv(n - 1, 1.0, x, ones, lower=1) - (right - x[starts])
+    return square, rows
 
 
 def tokens(d: Any, kind: str = "biased", centre: bool = False) -> Any:
