@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 
 from neuro.rsa import _whitened
-from neuro.rsa._pairs import pair_indices
+from neuro.rsa._pairs import pair_indices, to_square
 from neuro.rsa._whitened import CONSTANTS, masked_scores, row_sums, scores, sigma_tokens
 from neuro.rsa.compare import compare
 
@@ -126,16 +126,22 @@ def test_three_terms_against_kernels(rng, kind):
 
 @pytest.mark.parametrize("kind", CONSTANTS)
 @pytest.mark.parametrize("centre", [False, True])
-@pytest.mark.parametrize("block", [1, 100, 2**18])
-def test_one_pass_in_any_blocks(stacks, monkeypatch, kind, centre, block):
+def test_packed_row_sums_give_the_same(stacks, monkeypatch, kind, centre):
     expected = scores(*stacks, kind, centre)
     alone = scores(stacks[0], stacks[0], kind, centre)
     monkeypatch.setattr(_whitened, "SPARSE", 0)
-    monkeypatch.setattr(_whitened, "BLOCK", block)
     np.testing.assert_allclose(scores(*stacks, kind, centre), expected, atol=1e-12)
     np.testing.assert_allclose(scores(stacks[0], stacks[0], kind, centre), alone, atol=1e-12)
     monkeypatch.setattr(_whitened, "MILD", 2.0)
     np.testing.assert_allclose(scores(*stacks, kind, centre), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 17, 250])
+def test_packed_row_sums_are_those_of_the_matrix(rng, n):
+    d = rng.random((3, n * (n - 1) // 2))
+    square, rows = _whitened._packed_sums(d, n)
+    np.testing.assert_allclose(rows, to_square(d).sum(2), rtol=1e-12)
+    np.testing.assert_allclose(square, (d * d).sum(1), rtol=1e-12)
 
 
 def test_debiased_product_survives_a_large_constant(stacks):
