@@ -9,7 +9,18 @@ import numpy as np
 import pandas as pd
 
 from neuro.errors import EmptySelection
-from neuro.plotting.style import INK, PALETTE, SMALL, data_limits, fit, model_styles, new_figure, short_names, tidy
+from neuro.plotting.style import (
+    INK,
+    PALETTE,
+    SMALL,
+    data_limits,
+    fit,
+    legible_ticks,
+    model_styles,
+    new_figure,
+    short_names,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +145,7 @@ def layer_curves(
     styles = model_styles([str(line) for line in lines])
     figure = new_figure(width, 3.4)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    x = np.arange(len(layers))
+    x, names = np.arange(len(layers)), short_names(list(layers))
     for ax, value in zip(axes, panels, strict=True):
         shown = table if panel is None else table[table[panel] == value]
         tidy(ax, title=None if value is None else fit(str(value), width / len(panels)))
@@ -150,7 +161,8 @@ def layer_curves(
             band = (ceilings or {}).get(key)  # type: ignore[arg-type]
             if band is not None and np.isfinite(band).all():
                 ax.axhspan(*band, color=style["color"], alpha=0.10, linewidth=0, zorder=0)
-        ax.set_xticks(x, short_names(list(layers)), rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
+        ticks = legible_ticks(len(layers), 0.85 * width / len(panels))
+        ax.set_xticks(ticks, [names[k] for k in ticks], rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
     axes[0].set_ylabel(ylabel, fontsize=SMALL + 1, color=INK)
     handles, labels = axes[0].get_legend_handles_labels()
     if len(lines) > 1:

@@ -76,8 +76,7 @@ def _rdms(results: RsaResults, part: str) -> Iterator[Any]:
     groups = results.settings["groups_of"].get(part)
     n = brain.n_conditions
     if n <= MOST_CONDITIONS:
-        shown = mean.matrices[: 2 * MOST_REGIONS]
-        names = regions[: len(shown)]
+        shown, names = mean.matrices, regions
         yield draw(
             f"rdms-{_slug(part)}",
             f"Dissimilarity ({brain.metric or 'as given'}) of {n} images, mean over subjects, as percentiles within "
@@ -121,7 +120,7 @@ def _models(results: RsaResults, part: str) -> Iterator[Any]:
         return
     label = _label(results)
     regions = list(dict.fromkeys(found["roi"]))
-    for roi in regions[:MOST_REGIONS]:
+    for roi in _some(regions):
         table = found[found["roi"] == roi]
         how = _resampling(table)
         ceiling = (float(table["lower_ceiling"].iloc[0]), float(table["upper_ceiling"].iloc[0]))
@@ -155,7 +154,7 @@ def _layers(results: RsaResults, part: str) -> Iterator[Any]:
     found = results.table("layers", part)
     if not len(found):
         return
-    regions = list(dict.fromkeys(found["roi"]))[:MOST_REGIONS]
+    regions = _some(list(dict.fromkeys(found["roi"])))
     depth = found.drop_duplicates(["model", "layer"])["model"].value_counts(sort=False)
     deep = [str(m) for m, n in depth.items() if int(n) > 1]
     how = _resampling(found)
@@ -248,6 +247,13 @@ def _maps(results: RsaResults, part: str) -> Iterator[Any]:
 def _label(results: RsaResults) -> str:
     method = str(results.settings["method"])
     return METHODS.get(method, method)
+
+
+def _some(regions: list[str]) -> list[str]:
+    """At most MOST_REGIONS, spread over all."""
+    if len(regions) <= MOST_REGIONS:
+        return regions
+    return [regions[round(k)] for k in np.linspace(0, len(regions) - 1, MOST_REGIONS)]
 
 
 def _individuals(table: pd.DataFrame) -> pd.DataFrame | None:
