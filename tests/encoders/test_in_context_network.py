@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuro.encoders._in_context_files import from_state_dict, load_checkpoint, our_name
 from neuro.encoders._in_context_network import InContextNetwork, apply_weights
@@ -213,6 +215,18 @@ def test_order_of_context_does_not_matter_and_voxels_do_not_mix(tiny):
     single = network.float()(X.float()[:, turn], Y.float()[:, turn])
     torch.testing.assert_close(single.double(), weights, rtol=0, atol=1e-5)
     network.double()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_order_of_any_context_gives_the_same_weights(data):
+    w = released_weights(released_shapes())
+    network = from_state_dict({k: torch.from_numpy(v) for k, v in w.items()}, TINY)
+    n = data.draw(st.integers(1, 12))
+    order = torch.tensor(data.draw(st.permutations(range(n))))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    X, Y = torch.from_numpy(unit(rng.standard_normal((n, 6)))), torch.from_numpy(rng.standard_normal((2, n)))
+    torch.testing.assert_close(network(X[order], Y[:, order]), network(X, Y), rtol=0, atol=1e-12)
 
 
 def test_shared_context_is_a_context_per_voxel(tiny):
