@@ -3,6 +3,13 @@
 - ``RidgeCV``: ridge regression, penalties chosen by cross-validation (``alphas``, ``cv``, ``groups``)
 - ``Ridge``: the same with given penalties
 - ``solve_ridge``: the equation as a function of arrays
+- ``BandedRidgeCV``: a weight per feature space and voxel; ``unique_variance``, ``split_scores`` say what each adds
+- ``KernelRidgeCV``, ``MultipleKernelRidgeCV``: the same through kernels; ``StackedRidgeCV``: stacked regression
+- ``ReceptiveFieldRidgeCV``: a receptive field for each voxel (fwRF), and ridge on the features pooled by it
+- ``FactorisedEncoder``: where and what of each voxel learnt together, by gradient
+- ``AttentionEncoder``: regions or voxels look at the image tokens they need (routing maps)
+- ``InContextEncoder``: a trained network turns a few images of a new person into weights for every voxel;
+  ``InContextConfig``, ``train_in_context``, ``three_stages``, ``SyntheticVoxels``, ``SubjectVoxels`` train one
 - ``receptive_field``: centre and size, in degrees, of each voxel's weights over features of known position
 - ``weight_energy``: the map that ``receptive_field`` needs, from an encoder's weights
 - ``AlphaBoundary``, ``AlphaAtBoundaryWarning``: whether the grid of penalties reached far enough
@@ -11,9 +18,33 @@
 
 from neuro.encoders._alphas import AlphaAtBoundaryWarning as AlphaAtBoundaryWarning
 from neuro.encoders._alphas import AlphaBoundary as AlphaBoundary
+from neuro.encoders._bands import CollinearBandsWarning as CollinearBandsWarning
+from neuro.encoders._in_context_fit import ResponseScaleWarning as ResponseScaleWarning
+from neuro.encoders._in_context_stages import Stage as Stage
+from neuro.encoders._in_context_stages import three_stages as three_stages
+from neuro.encoders._kernels import IndefiniteKernelWarning as IndefiniteKernelWarning
 from neuro.encoders._solve import solve_ridge as solve_ridge
 from neuro.encoders._splits import RepeatedStimuliWarning as RepeatedStimuliWarning
+from neuro.encoders.attention import AttentionEncoder as AttentionEncoder
+from neuro.encoders.banded import BandedRidgeCV as BandedRidgeCV
+from neuro.encoders.factorised import FactorisedEncoder as FactorisedEncoder
+from neuro.encoders.in_context import InContextEncoder as InContextEncoder
+from neuro.encoders.in_context_baseline import published_ridge_baseline as published_ridge_baseline
+from neuro.encoders.in_context_config import InContextConfig as InContextConfig
+from neuro.encoders.in_context_synthetic import SubjectVoxels as SubjectVoxels
+from neuro.encoders.in_context_synthetic import SyntheticVoxels as SyntheticVoxels
+from neuro.encoders.in_context_training import TrainingRun as TrainingRun
+from neuro.encoders.in_context_training import train_in_context as train_in_context
+from neuro.encoders.kernel import KernelRidgeCV as KernelRidgeCV
+from neuro.encoders.multiple_kernel import MultipleKernelRidgeCV as MultipleKernelRidgeCV
+from neuro.encoders.receptive import ReceptiveFieldRidgeCV as ReceptiveFieldRidgeCV
+from neuro.encoders.receptive import receptive_field_grid as receptive_field_grid
 from neuro.encoders.receptive_field import receptive_field as receptive_field
 from neuro.encoders.receptive_field import weight_energy as weight_energy
 from neuro.encoders.ridge import Ridge as Ridge
 from neuro.encoders.ridge import RidgeCV as RidgeCV
+from neuro.encoders.split_scores import split_scores as split_scores
+from neuro.encoders.stacked import StackedRidgeCV as StackedRidgeCV
+from neuro.encoders.stacked import simplex_weights as simplex_weights
+from neuro.encoders.unique_variance import UniqueVariance as UniqueVariance
+from neuro.encoders.unique_variance import unique_variance as unique_variance
