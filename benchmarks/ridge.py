@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, nargs="+", default=[3], help="rounds, for all shapes or for each")
     parser.add_argument("--voxels", type=int, help="cap on voxels, for everyone (a quick look)")
     parser.add_argument("--alphas-peer", type=int, help="cap on himalaya's penalties on big shapes; extrapolated")
+    parser.add_argument("--folds", type=int, default=N_FOLDS, help="fit only so many of the folds, for everyone")
+    parser.add_argument("--setting", help="himalaya's backend,penalties,voxels instead of tuning: numpy,1,4000")
     parser.add_argument("--json", type=Path, help="write every measurement here")
     parser.add_argument(
         "--write-results",
@@ -100,14 +102,18 @@ def run_shape(n: int, p: int, v: int, args: argparse.Namespace, n_rounds: int) -
     """Measure all peers on one shape, each in a fresh process per round; returns rows with medians over rounds."""
     with tempfile.TemporaryDirectory(prefix="ridge_benchmark_") as folder:
         make_data(Path(folder), n, p, v)
-        job = {"folder": folder, "n": n, "p": p, "v": v}
+        job = {"folder": folder, "n": n, "p": p, "v": v, "n_folds": args.folds}
         jobs = []
         for peer in args.peers:
             if peer.startswith("ours"):
                 variants = [{}] if p <= n or peer != "ours" else [{}, {"weights": True}]
                 jobs += [{**job, "peer": peer, **options} for options in variants]
                 continue
-            setting = tune_himalaya(job, himalaya_cost(n, p, v) > BIG)
+            if args.setting:
+                backend, alphas, targets = args.setting.split(",")
+                setting = {"backend": backend, "alphas_batch": int(alphas), "targets_batch": int(targets)}
+            else:
+                setting = tune_himalaya(job, himalaya_cost(n, p, v) > BIG)
             cap = args.alphas_peer
             if cap and himalaya_cost(n, p, v) > BIG:
                 setting["extrapolated_from"] = [cap // 2, cap]
