@@ -24,7 +24,6 @@ from torch import nn
 import neuro
 from neuro._check import check_positive_int
 from neuro._files import atomic_path, fingerprint, hash_bytes, read_json, write_json
-from neuro.data import Responses
 from neuro.encoders._arrays import array_of, check_device
 from neuro.encoders._ensemble import check_responses, ensemble_weights, hold_out
 from neuro.encoders._linear import plain
@@ -92,9 +91,7 @@ class GradientEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         layers = as_layers(X, self.grid)
         Y, flat = check_responses(y, layers)
         self.queries_ = resolve_queries(self.queries, y, Y.shape[1])
-        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-            groups = y.stimulus
-        codes = check_groups(groups, len(Y))
+        codes = check_groups(groups, len(Y), y)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.random_state is None else self.random_state
         first = next(iter(layers.values()))
         device = check_device(self.device, first.data if isinstance(first.data, torch.Tensor) else torch.empty(0))

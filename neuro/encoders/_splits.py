@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from neuro.data import Responses
 from neuro.errors import SplitLeakage
 
 
@@ -21,8 +22,10 @@ class RepeatedStimuliWarning(UserWarning):
     """Equal rows of X stand on both sides of a split, and ``groups`` was not given."""
 
 
-def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
-    """Return ``groups`` as integer codes (n_rows,), or None."""
+def check_groups(groups: Any, n_rows: int, y: Any = None) -> np.ndarray | None:
+    """Return ``groups`` as integer codes (n_rows,), by default the stimuli that ``y`` names if it is ``Responses``."""
+    if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
+        groups = y.stimulus
     if groups is None:
         return None
     if isinstance(groups, torch.Tensor):
@@ -33,6 +36,17 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     if groups.dtype.kind == "f" and np.isnan(groups).any():
         raise ValueError(f"groups must name a group for every row; {int(np.isnan(groups).sum()):,} entries are NaN.")
     return np.unique(groups.astype(str) if groups.dtype == object else groups, return_inverse=True)[1].reshape(-1)
+
+
+def fold_splits(cv: Any, n_rows: int, y: Any, groups: Any, seed: int | None, X: Any = None):
+    """Return the splits that the arguments of ``fit`` mean; with ``X`` warn of ungrouped rows that repeat."""
+    if isinstance(cv, str):
+        raise ValueError(f"cv must be a number of folds, a splitter or an iterable of splits, got {cv!r}.")
+    codes = check_groups(groups, n_rows, y)
+    splits = make_splits(cv, n_rows, codes, seed)
+    if codes is None and X is not None:
+        warn_of_repeats(X, splits)
+    return splits
 
 
 def make_splits(cv: Any, n_rows: int, groups: np.ndarray | None, seed: int | None):

@@ -13,7 +13,6 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option, check_positive_int
-from neuro.data import Responses
 from neuro.encoders._alphas import auto_alphas, check_alphas, warn_of_edges
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._band_design import BandDesign
@@ -24,7 +23,7 @@ from neuro.encoders._chunks import Responses as Chunks
 from neuro.encoders._cv import resolve_form
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
 from neuro.encoders._scores import SCORES
-from neuro.encoders._splits import check_groups, make_splits, order_folds, warn_of_repeats
+from neuro.encoders._splits import fold_splits, order_folds
 from neuro.encoders.ridge import FORMS
 
 
@@ -49,17 +48,6 @@ class BandSearch:
         check_positive_int("refine", self.refine, 0)
         if self.refine and self.scoring == "pearson":
             raise ValueError("refine lowers squared errors and works with scoring 'neg_mse' or 'r2', got 'pearson'.")
-
-    def _splits(self, n: int, y: Any, groups: Any, X: Any):
-        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-            groups = y.stimulus
-        if isinstance(self.cv, str):
-            raise ValueError(f"cv must be a number of folds, a splitter or an iterable of splits, got {self.cv!r}.")
-        codes = check_groups(groups, n)
-        splits = make_splits(self.cv, n, codes, self.random_state)
-        if codes is None and X is not None:
-            warn_of_repeats(X, splits)
-        return splits
 
     def _candidates(self, n_bands: int) -> np.ndarray:
         if self.band_weights is None:
@@ -312,7 +300,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
         joined, bands_of = take_bands(X, self.bands)
         A, Y, dtype, home, flat = check_fit_data(self, joined, y, self.device)
         bands = bands_of(A.shape[1])
-        splits = self._splits(len(A), y, groups, A)
+        splits = fold_splits(self.cv, len(A), y, groups, self.random_state, A)
         order, folds = order_folds(splits, len(A), A.device)
         band = torch.from_numpy(bands.of_column).to(A.device)
         design = BandDesign(

@@ -19,7 +19,7 @@ from neuro.encoders._band_design import KernelDesign
 from neuro.encoders._bands import Bands, check_names, is_named, take_bands
 from neuro.encoders._kernels import check_kernel, check_square, kernel_matrix, warn_of_indefinite
 from neuro.encoders._linear import LinearEncoder, check_fit_data
-from neuro.encoders._splits import order_folds
+from neuro.encoders._splits import fold_splits, order_folds
 from neuro.encoders.banded import BandSearch
 
 SAFE = ("linear", "rbf", "cosine")  # positive semi-definite by construction
@@ -43,7 +43,8 @@ class KernelSearch(BandSearch, LinearEncoder):
         owned = bands_of(A.shape[1])
         kernels = {name: kernels[name] for name in owned.names}
         precomputed = {name: kernel == "precomputed" for name, kernel in kernels.items()}
-        splits = self._splits(len(A), y, groups, None if any(precomputed.values()) else A)
+        rows = None if any(precomputed.values()) else A
+        splits = fold_splits(self.cv, len(A), y, groups, self.random_state, rows)
         Ks = self._kernels(A.double(), None, owned, kernels, params)
         unsafe = [i for i, kernel in enumerate(kernels.values()) if callable(kernel) or kernel not in SAFE]
         warn_of_indefinite([Ks[i] for i in unsafe], [repr(owned.names[i]) for i in unsafe], stacklevel=4)

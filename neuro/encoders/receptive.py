@@ -22,7 +22,6 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option, check_positive_int
-from neuro.data import Responses
 from neuro.encoders._alphas import auto_alphas, check_alphas
 from neuro.encoders._arrays import array_of, check_device, like_input, tensor_of, working_dtype
 from neuro.encoders._ensemble import check_responses, hold_out
@@ -169,9 +168,7 @@ class ReceptiveFieldRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         n_features = sum(tokens.n_channels for tokens in layers.values())
         alphas = check_alphas(self.alphas)
         alphas = auto_alphas(n_features) if alphas is None else alphas
-        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-            groups = y.stimulus
-        self.splits_ = self._splits(len(Y), check_groups(groups, len(Y)))
+        self.splits_ = self._splits(len(Y), check_groups(groups, len(Y), y))
         some = [tokens.read(slice(0, 1)) for tokens in layers.values()]
         dtype = max((working_dtype(t, Y) for t in some), key=lambda d: d.itemsize)
 

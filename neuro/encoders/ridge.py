@@ -10,7 +10,6 @@ import torch
 
 import neuro
 from neuro._check import check_option, check_positive_int
-from neuro.data import Responses
 from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._cv import resolve_form, solve_ridge_cv
@@ -227,10 +226,8 @@ class RidgeCV(LinearEncoder):
         check_option("form", self.form, FORMS)
         check_positive_int("memory_limit", self.memory_limit)
         grid = check_alphas(self.alphas)
-        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-            groups = y.stimulus
         A, Y, dtype, home, flat = check_fit_data(self, X, y, self.device)
-        codes = check_groups(groups, len(A))
+        codes = check_groups(groups, len(A), y)
         splits = self._splits(len(A), codes)
         if codes is None:
             warn_of_repeats(A, None if isinstance(splits, str) else splits)

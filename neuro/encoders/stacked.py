@@ -13,13 +13,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option, check_positive_int
-from neuro.data import Responses
 from neuro.encoders._alphas import check_alphas
 from neuro.encoders._arrays import array_of, as_tensor, like_input, tensor_of
 from neuro.encoders._bands import gathered_warnings, take_bands
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
 from neuro.encoders._scores import SCORES
-from neuro.encoders._splits import check_groups, make_splits, warn_of_repeats
+from neuro.encoders._splits import fold_splits
 from neuro.encoders.ridge import FORMS, Ridge, RidgeCV
 from neuro.errors import ShapeMismatch
 
@@ -194,17 +193,10 @@ class StackedRidgeCV(LinearEncoder):
         check_option("form", self.form, FORMS)
         check_positive_int("memory_limit", self.memory_limit)
         check_alphas(self.alphas)
-        if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-            groups = y.stimulus
         joined, bands_of = take_bands(X, self.bands)
         A, Y, dtype, home, flat = check_fit_data(self, joined, y, self.device)
         bands = bands_of(A.shape[1])
-        if isinstance(self.cv, str):
-            raise ValueError(f"cv must be a number of folds, a splitter or an iterable of splits, got {self.cv!r}.")
-        codes = check_groups(groups, len(A))
-        splits = make_splits(self.cv, len(A), codes, self.random_state)
-        if codes is None:
-            warn_of_repeats(A, splits)
+        splits = fold_splits(self.cv, len(A), y, groups, self.random_state, A)
         Y = Y.to(A.device)
         encoders: dict[str, RidgeCV] = {}
         columns = [torch.from_numpy(c).to(A.device) for c in bands.columns]

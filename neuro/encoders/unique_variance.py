@@ -141,14 +141,12 @@ def unique_variance(
     check_positive_int("n_permutations", n_permutations, 0)
     if method == "product" and not _splits_predictions(encoder):
         raise ValueError(f"method='product' needs an encoder with feature spaces, got {type(encoder).__name__}.")
-    if groups is None and isinstance(y, Responses) and "stimulus" in y.trials:
-        groups = y.stimulus
     bands = getattr(encoder, "bands", None) if bands is None and not is_named(X) else bands
     seed = rng if isinstance(rng, int) else None
     generator = as_rng(rng)
     spaces, names = _spaces(X, bands)
     Y = _responses(y, spaces)
-    codes = check_groups(groups, len(Y))
+    codes = check_groups(groups, len(Y), y)
     if test is None:
         splits = make_splits(cv, len(Y), codes, int(generator.integers(2**31)))
         data = _Data(spaces, Y, codes, splits, None)
