@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,11 +113,39 @@ def child(script: str | Path, job: dict[str, Any], threads: int = 1) -> dict[str
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak_memory() -> Any:
-    """Return ``PeakMemory()``: a context whose ``own`` is the peak above the start, in bytes."""
-    from ridge import PeakMemory
+class PeakMemory:
+    """Resident memory while in the ``with`` block: its ``peak``, and by how much that exceeds the start (``own``).
 
-    return PeakMemory()
+    Linux keeps the peak and lets it be reset (``ru_maxrss`` would not do: it is inherited from the parent process);
+    elsewhere a thread looks every 5 ms.
+    """
+
+    def __enter__(self) -> PeakMemory:
+        import psutil
+
+        self._process, self.peak = psutil.Process(), 0
+        self._exact = sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
+        if self._exact:
+            Path("/proc/self/clear_refs").write_text("5")
+        else:
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        self._start = self._process.memory_info().rss
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._exact:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        else:
+            self._stop.set()
+            self._thread.join()
+        self.own = self.peak - self._start
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.005):
+            self.peak = max(self.peak, self._process.memory_info().rss)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -139,15 +168,20 @@ def limit_threads(n: int) -> Any:
     return threadpool_limits(n)
 
 
-def machine() -> str:
-    """One line on what this runs on."""
-    import neuro
-
+def processor() -> str:
+    """Processor, cores and how busy they are."""
     model = platform.processor() or "CPU"
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return f"{model}, {os.cpu_count()} cores{load}"
+
+
+def machine() -> str:
+    """One line on what this runs on."""
+    import neuro
+
     try:
         from importlib.metadata import version
 
@@ -155,7 +189,7 @@ def machine() -> str:
     except ImportError:
         toolbox = ""
     return (
-        f"{model}, {os.cpu_count()} cores{load}. Python {platform.python_version()}, numpy {np.__version__}"
+        f"{processor()}. Python {platform.python_version()}, numpy {np.__version__}"
         f"{toolbox}, neuro {neuro.__version__}."
     )
 

@@ -24,7 +24,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from _timing import arguments, child, limit_threads, machine, peak_memory, write_section
+from _timing import PeakMemory, arguments, child, limit_threads, machine, write_section
 
 N_ALPHAS, N_FOLDS, N_TEST = 20, 5, 500
 ALPHAS = np.logspace(-1, 8, N_ALPHAS)
@@ -156,7 +156,7 @@ def measure(job: dict[str, Any]) -> None:
     with limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit([X[:60, :5] for X in Xs], Y[:60, :8], gammas[:2], job["options"])  # imports, threads, first allocations
-        with peak_memory() as memory:
+        with PeakMemory() as memory:
             start = time.perf_counter()
             predict = fit([X[:n] for X in Xs], Y[:n], gammas, job["options"])
             seconds = time.perf_counter() - start

@@ -24,19 +24,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from _timing import PeakMemory, processor, write_section
 
 SHAPES = ["750,512,15000", "8859,768,15724", "8859,6144,15724", "1200,20000,10000"]
 PEERS = ["ours", "ours-100-alphas", "ours-gcv", "ours-loo", "himalaya"]
 N_ALPHAS, N_FOLDS, N_TEST = 20, 5, 200
 N_REFERENCE = 500  # voxels that are also fitted in float64, to see who is right where penalties differ
 BIG = 2e13  # multiplications of himalaya's cross-validation above which it is tuned on fewer voxels and penalties
-MARKERS = ("<!-- ridge: start -->", "<!-- ridge: end -->")
 
 
 def main() -> None:
@@ -74,7 +73,7 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps({"machine": blocks[0], "shapes": raw}, indent=1))
         if args.write_results:
-            write_section(args.write_results, "\n\n".join(blocks))
+            write_section("ridge", "\n\n".join(blocks), args.write_results)
 
 
 def machine() -> str:
@@ -85,13 +84,8 @@ def machine() -> str:
 
     import neuro
 
-    model = platform.processor() or "CPU"
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     return (
-        f"## Ridge\n\n{model}, {os.cpu_count()} cores{load}. Python {platform.python_version()}, "
+        f"## Ridge\n\n{processor()}. Python {platform.python_version()}, "
         f"numpy {np.__version__}, torch {torch.__version__}, scikit-learn {sklearn.__version__}, "
         f"himalaya {himalaya.__version__}, neuro {neuro.__version__}. float32, {N_ALPHAS} penalties from 1e-4 to 1e6 "
         f"trace(K)/n, {N_FOLDS} folds, intercept. Re-run: `python benchmarks/ridge.py --write-results`."
@@ -247,41 +241,6 @@ def _measure(job: dict) -> None:
     print(json.dumps({"wall": wall, "cpu": seconds, "memory": memory.own / 1e9, "peak": memory.peak / 1e9}))
 
 
-class PeakMemory:
-    """Resident memory while in the ``with`` block: its ``peak``, and by how much that exceeds the start (``own``).
-
-    Linux keeps the peak and lets it be reset (``ru_maxrss`` would not do: it is inherited from the parent process);
-    elsewhere a thread looks every 5 ms.
-    """
-
-    def __enter__(self) -> PeakMemory:
-        import psutil
-
-        self._process, self.peak = psutil.Process(), 0
-        self._exact = sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
-        if self._exact:
-            Path("/proc/self/clear_refs").write_text("5")
-        else:
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
-        self._start = self._process.memory_info().rss
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._exact:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            self.peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-        else:
-            self._stop.set()
-            self._thread.join()
-        self.own = self.peak - self._start
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.peak = max(self.peak, self._process.memory_info().rss)
-
-
 def _ours(job: dict, alphas: np.ndarray, splits: list):
     from neuro.encoders import RidgeCV
 
@@ -382,20 +341,6 @@ def table(n: int, p: int, v: int, rows: list[dict]) -> str:
             f"| {row['memory']:.2f} | {row['peak']:.2f} | {ratio} | {same} | {double} | {apart} |"
         )
     return "\n".join(lines)
-
-
-def write_section(path: Path, text: str) -> None:
-    """Replace this benchmark's section of a Markdown file, or add it."""
-    old = path.read_text() if path.exists() else "# Benchmarks\n"
-    section = f"{MARKERS[0]}\n{text}\n{MARKERS[1]}\n"
-    if MARKERS[0] in old:
-        head, rest = old.split(MARKERS[0], 1)
-        new = head + section + rest.split(MARKERS[1] + "\n", 1)[-1]
-    else:
-        new = old.rstrip("\n") + "\n\n" + section
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(new)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from _timing import arguments, child, limit_threads, machine, peak_memory, ratio, table, write_section
+from _timing import PeakMemory, arguments, child, limit_threads, machine, ratio, table, write_section
 
 SHAPES = [(92, 1000, 100), (515, 10000, 8), (1000, 15000, 8)]  # conditions, channels, RDMs
 QUICK = [(30, 200, 5), (92, 1000, 3)]
@@ -111,7 +111,7 @@ def _measure(job: dict[str, Any]) -> None:
     which = 0 if job["side"] == "ours" else 1
     sides(job["case"], make_data(job["case"], 4, 6, 2))[which]()
     run = sides(job["case"], make_data(job["case"], job["n"], job["p"], job["r"]))[which]
-    with peak_memory() as memory:
+    with PeakMemory() as memory:
         result = run()
     del result
     print(json.dumps({"memory": memory.own}))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _timing import arguments, child, limit_threads, machine, peak_memory, ratio, table, write_section
+from _timing import PeakMemory, arguments, child, limit_threads, machine, ratio, table, write_section
 
 SIZES = {92: (100, 100), 515: (8, 8), 1000: (8, 8), 2000: (8, 8)}  # conditions: RDMs on each side
 QUICK = {30: (10, 10), 92: (8, 8)}
@@ -146,7 +146,7 @@ def measure(job: dict[str, Any]) -> None:
     small = calls(job["method"], 10, 2, 2, False)
     run = {"ours": ours, "theirs": theirs}[job["side"]]
     small[job["side"] == "theirs"]()
-    with peak_memory() as memory:
+    with PeakMemory() as memory:
         run()
     print(json.dumps({"memory": memory.own}))
     return None
@@ -190,7 +190,7 @@ def measure_large(job: dict[str, Any]) -> None:
     compare_features(x[:64], y[:64], job["method"], job["metric"])
     estimate = memory_needed(n, p, p, job["method"], job["metric"])
     print(f"{job['method']} of {job['metric']}: estimated {estimate / 1e9:.2f} GB", file=sys.stderr, flush=True)
-    with limit_threads(job["threads"]), peak_memory() as memory:
+    with limit_threads(job["threads"]), PeakMemory() as memory:
         start = time.perf_counter()
         result = compare_features(x, y, job["method"], job["metric"])
         seconds = time.perf_counter() - start
