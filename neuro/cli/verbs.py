@@ -168,12 +168,7 @@ def features(args: argparse.Namespace, say: Say) -> dict[str, Any]:
         return {"layers": layers}
     if not args.store or not args.images:
         raise StudyError("say which --images to read and where the features shall go with --store (or --list layers).")
-    path = Path(args.images)
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        stimuli = Stimuli.from_hdf5(path)
-    else:
-        stimuli = Stimuli.from_zip(path) if path.suffix.lower() == ".zip" else Stimuli.from_folder(path)
-    store = source.extract(stimuli, store=args.store, layers=args.layers, progress=not args.json)
+    store = source.extract(Stimuli.open(args.images), store=args.store, layers=args.layers, progress=not args.json)
     say(f"{len(store.ids):,} rows x {len(store.layers)} layers in {args.store}")
     return {"store": args.store, "rows": len(store.ids), "layers": list(store.layers)}
 

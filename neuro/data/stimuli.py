@@ -93,6 +93,14 @@ class Stimuli:
         return cls(backing, np.arange(len(backing)) if ids is None else ids, np.arange(len(backing)), table)
 
     @classmethod
+    def open(cls, path: str | Path) -> Stimuli:
+        """Images of a folder, a zip or an HDF5 file, by what ``path`` is."""
+        path = Path(path)
+        if path.suffix.lower() == ".zip":
+            return cls.from_zip(path)
+        return cls.from_hdf5(path) if path.is_file() else cls.from_folder(path)
+
+    @classmethod
     def from_zip(cls, path: str | Path, ids: Sequence[Any] | None = None, table: Any = None) -> Stimuli:
         """Images inside a zip, ordered by member name; nothing is extracted to disk."""
         backing = _Zip(Path(path))

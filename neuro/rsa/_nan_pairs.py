@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuro._check import is_tensor
+from neuro.rsa._array import lib
 from neuro.rsa._distances import epsilon, root
 from neuro.rsa._pairs import to_condensed
 
@@ -24,7 +25,7 @@ def shared_distances(A: Any, metric: str, scale: Any = None, remove_mean: bool =
         Root of a diagonal precision, for "mahalanobis" and "crossnobis".
     """
     A = A if is_tensor(A) else A.astype(np.float64)
-    xp = _xp(A)
+    xp = lib(A)
     known = ~xp.isnan(A)
     zero = xp.zeros_like(A)
     M = known.to(A.dtype) if is_tensor(A) else known.astype(A.dtype)
@@ -74,22 +75,14 @@ def _normalised(A0: Any, M: Any, centre: bool, floor: Any) -> Any:
         sums = A0 @ M.T
         cross = cross - _ratio(sums * sums.T, count)
         left = squares - _ratio(sums**2, count)
-        xp = _xp(A0)
+        xp = lib(A0)
         squares = xp.where((left > 1e-13 * squares) & (left > floor[:, None]), left, xp.zeros_like(left))
     norms = squares.clip(0) * squares.T.clip(0)
     return (1 - _ratio(cross, norms**0.5)).clip(0)
 
 
 def _ratio(a: Any, b: Any) -> Any:
-    xp = _xp(a)
+    xp = lib(a)
     good = b > 0
     out = a / xp.where(good, b, xp.ones_like(b))
     return xp.where(good, out, xp.full_like(out, float("nan")))
-
-
-def _xp(x: Any) -> Any:
-    if is_tensor(x):
-        import torch
-
-        return torch
-    return np

@@ -16,6 +16,7 @@ import pandas as pd
 from neuro._check import is_tensor
 from neuro._files import atomic_path
 from neuro.errors import CorruptFile, DuplicateIds, EmptySelection, ShapeMismatch, UnknownStimulus, nearest
+from neuro.rsa._array import lib
 from neuro.rsa._pairs import n_from_pairs, pair_indices, to_condensed, to_square
 
 SYMMETRY = 1e-6  # largest |D - D'| relative to the largest entry that counts as rounding
@@ -102,6 +103,11 @@ class RDMs:
     def conditions(self) -> np.ndarray:
         """Names of the conditions, (n_conditions,), read-only."""
         return self._names
+
+    @property
+    def named(self) -> bool:
+        """Whether the conditions have names other than 0, 1, 2..., those of files and arrays without any."""
+        return not np.array_equal(self._names, np.arange(self._n))
 
     @property
     def condition_table(self) -> pd.DataFrame:
@@ -208,7 +214,7 @@ class RDMs:
     def concat(self, *others: RDMs) -> RDMs:
         """Return all RDMs in one stack; conditions of the others are brought into this one's order, by name."""
         stacks = [self, *(o.select(conditions=self._shared_order(o)) for o in others)]
-        xp = _xp(self._d)
+        xp = lib(self._d)
         join = xp.cat if is_tensor(self._d) else xp.concatenate
         table = pd.concat([s._table for s in stacks], ignore_index=True)
         metrics = {s._metric for s in stacks}
@@ -238,7 +244,7 @@ class RDMs:
         keys = [key if isinstance(key, tuple) else (key,) for key in groups]
         table = pd.DataFrame(keys, columns=columns, index=range(len(keys)))
         table["n_rdms"] = [len(rows) for rows in groups.values()]
-        join = _xp(self._d).stack(means)
+        join = lib(self._d).stack(means)
         return RDMs(join, self._conditions, table, self._metric, self._settings)
 
     def numpy(self) -> RDMs:
@@ -477,7 +483,7 @@ def _rdm_table(table: Any, n_rdms: int) -> pd.DataFrame:
 
 
 def _weighted_mean(d: Any, w: np.ndarray) -> Any:
-    xp = _xp(d)
+    xp = lib(d)
     if is_tensor(d):
         w = xp.as_tensor(w, dtype=d.dtype, device=d.device)
     known = ~xp.isnan(d)
@@ -490,11 +496,3 @@ def _weighted_mean(d: Any, w: np.ndarray) -> Any:
 
 def _text_subject(text: str) -> bool:
     return "subject" in text.split("\n", 1)[0].split("\t")
-
-
-def _xp(x: Any) -> Any:
-    if is_tensor(x):
-        import torch
-
-        return torch
-    return np

@@ -22,6 +22,7 @@ def load_rdms(
     *,
     conditions: Any = None,
     axes: Sequence[str] = (),
+    average: Sequence[str] = (),
     metric: str | None = None,
 ) -> RDMs:
     """Read RDMs from a file.
@@ -39,6 +40,8 @@ def load_rdms(
     axes : sequence of str
         What the axes of a struct array (or the leading axes of a stack of matrices) are, such as ("subject",
         "session"): they become columns of the table, counted from 1. Axes of length 1 need no name.
+    average : sequence of str
+        Columns of the table, such as axes, that are averaged over.
     metric : str, optional
 
     Returns
@@ -50,7 +53,17 @@ def load_rdms(
     ------
     FileNotFoundError, CorruptFile, ShapeMismatch, ValueError
     """
-    path = Path(path)
+    found = _load(Path(path), key, conditions, axes, metric)
+    unknown = set(average) - set(found.table)
+    if unknown:
+        raise ValueError(
+            f"average names {sorted(unknown)}; {Path(path).name} with axes {list(axes)} has no such columns."
+        )
+    keep = [c for c in found.table if c not in {*average, "name"}]
+    return found.mean(by=keep or None) if average else found
+
+
+def _load(path: Path, key: str | None, conditions: Any, axes: Sequence[str], metric: str | None) -> RDMs:
     if path.is_dir():
         rdms = RDMs.load(path)
         return rdms if conditions is None else rdms.with_conditions(conditions)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neuro._check import as_rng, check_option, check_positive_int, is_tensor
+from neuro.rsa._array import lib
 from neuro.rsa._pairs import to_square
 from neuro.rsa.container import RDMs, as_condensed
 
@@ -129,7 +130,7 @@ def sigmoid_transform(
         raise ValueError(f"alpha must be positive and beta finite, got alpha={alpha!r}, beta={beta!r}.")
     d, pack = unpack(rdms)
     rho = unit_scale(d, scale, decimals)
-    exp = _xp(rho).exp
+    exp = lib(rho).exp
     return pack(1 / (1 + exp(-alpha * (rho - beta))), "sigmoid", alpha=float(alpha), beta=float(beta), scale=scale)
 
 
@@ -241,7 +242,7 @@ def unit_ranks(d: Any, decimals: int | None = DECIMALS) -> Any:
     """Average ranks of each row of (n_rdms, n_pairs), scaled to 0-1; NaN stays NaN."""
     low, high = _ends(d)
     if decimals is not None:
-        xp = _xp(d)
+        xp = lib(d)
         size = xp.maximum(abs(low), abs(high))
         d = xp.round(d / size, decimals=decimals)
     ranks = _torch_ranks(d) if is_tensor(d) else np.stack([_row_ranks(row) for row in d])
@@ -251,7 +252,7 @@ def unit_ranks(d: Any, decimals: int | None = DECIMALS) -> Any:
 
 def gt_clip(rho: Any, q_l: Any, q_u: Any) -> Any:
     """clip((rho - q_l) / (q_u - q_l), 0, 1), or rho > q where both thresholds are one; q_l, q_u (n_rdms, 1)."""
-    xp = _xp(rho)
+    xp = lib(rho)
     span = q_u - q_l
     flat = span <= 0
     span = xp.where(flat, xp.ones_like(span), span)
@@ -278,7 +279,7 @@ def sorted_last(rho: Any) -> Any:
 
 def quantiles(ordered: Any, q: Any) -> list[Any]:
     """Linearly interpolated quantiles of each sorted row (NaN last), one (n_rows, 1) for each of ``q``."""
-    xp = _xp(ordered)
+    xp = lib(ordered)
     n = (~xp.isnan(ordered)).sum(1)
     out = []
     for share in q:
@@ -295,7 +296,7 @@ def quantiles(ordered: Any, q: Any) -> list[Any]:
 
 def _ends(d: Any) -> tuple[Any, Any]:
     """Smallest and largest of each row (n_rows, 1), raising where they are equal, unknown or infinite."""
-    xp = _xp(d)
+    xp = lib(d)
     nan = xp.isnan(d)
     inf = xp.full_like(d, float("inf"))
     low, high = xp.where(nan, inf, d), xp.where(nan, -inf, d)
@@ -335,14 +336,6 @@ def _torch_ranks(d: Any) -> Any:
     return ((left + right - 1).double() / 2).masked_fill(nan, float("nan"))
 
 
-def _xp(x: Any) -> Any:
-    if is_tensor(x):
-        import torch
-
-        return torch
-    return np
-
-
 def _cast(x: Any, like: Any) -> Any:
     return x.to(like.dtype) if is_tensor(like) else x.astype(like.dtype, copy=False)
 
@@ -356,4 +349,4 @@ def _take(x: Any, index: Any) -> Any:
 
 
 def _full_like(x: Any, value: float) -> Any:
-    return _xp(x).full_like(x, value)
+    return lib(x).full_like(x, value)

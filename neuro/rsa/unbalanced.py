@@ -16,6 +16,7 @@ import numpy as np
 
 from neuro._check import check_option, is_tensor
 from neuro.errors import EmptySelection
+from neuro.rsa._array import lib
 from neuro.rsa._distances import squared_pairs
 from neuro.rsa._patterns import Plan
 from neuro.rsa.noise import whitener_of
@@ -111,7 +112,7 @@ def _from_sums(X: Any, plan: Plan) -> Any:
 
 def _from_rows(X: Any, known: Any, plan: Plan, metric: str, weighting: str, prior: tuple[float, float]) -> Any:
     """The same from the inner products of rows over the channels they share, in blocks of rows."""
-    xp = _xp(X)
+    xp = lib(X)
     zero = xp.zeros_like(X)
     M = known.to(X.dtype) if is_tensor(X) else known.astype(X.dtype)
     X0 = xp.where(known, X, zero)
@@ -146,7 +147,7 @@ def _from_rows(X: Any, known: Any, plan: Plan, metric: str, weighting: str, prio
 
 def _row_correlation(X0: Any, M: Any, b: slice, shared: Any, centre: bool) -> Any:
     """Correlation (or cosine) of rows over the channels that both know."""
-    xp = _xp(X0)
+    xp = lib(X0)
     if centre:
         X0 = xp.where(M > 0, X0 - _row_mean(X0, M > 0), xp.zeros_like(X0))
     count = xp.where(shared > 0, shared, xp.ones_like(shared))
@@ -191,7 +192,7 @@ def _group_both(values: Any, codes: np.ndarray, b: slice, n: int) -> Any:
 
 
 def _row_mean(X: Any, known: Any) -> Any:
-    xp = _xp(X)
+    xp = lib(X)
     X0 = xp.where(known, X, xp.zeros_like(X))
     count = known.sum(1)
     return X0.sum(1)[:, None] / count.clip(1)[:, None]
@@ -199,7 +200,7 @@ def _row_mean(X: Any, known: Any) -> Any:
 
 def _divide(a: Any, b: Any) -> Any:
     """A / b, NaN where b is 0."""
-    xp = _xp(a)
+    xp = lib(a)
     good = b > 0
     out = a / xp.where(good, b, xp.ones_like(b))
     return xp.where(good, out, xp.full_like(out, float("nan")))
@@ -224,11 +225,3 @@ def _like(values: np.ndarray, like: Any) -> Any:
     import torch
 
     return torch.tensor(values, dtype=like.dtype, device=like.device)
-
-
-def _xp(x: Any) -> Any:
-    if is_tensor(x):
-        import torch
-
-        return torch
-    return np

@@ -48,10 +48,7 @@ def open_images(config: StudyConfig) -> Stimuli | None:
     """Return the pictures of an RDM study, if it names them."""
     if config.dataset.images is None:
         return None
-    path = config.path(config.dataset.images)
-    if path.is_dir():
-        return Stimuli.from_folder(path)
-    return Stimuli.from_zip(path) if path.suffix.lower() == ".zip" else Stimuli.from_hdf5(path)
+    return Stimuli.open(config.path(config.dataset.images))
 
 
 def from_files(config: StudyConfig, images: Stimuli | None, features: dict[str, list[FeatureSet]]) -> list[Geometry]:
@@ -110,23 +107,15 @@ def _subject_rdms(config: StudyConfig, subject: StudySubject, conditions: list[A
     assert config.rsa is not None
     metric = config.rsa.metric
     trials = subject.responses.select(trials=np.isin(subject.responses.stimulus, conditions))
-    folds = "session" if metric in ("crossnobis", "poisson_cv") else None
-    if folds is None:
-        trials = trials.average_repeats()
-    stacks, names = [], []
-    for roi, mask in subject.regions.items():
-        part = trials.select(voxels=np.asarray(mask))
-        data = part.to_numpy()
-        usable = np.isfinite(data).all(0) & (data.std(0) > 0)
-        if usable.sum() < 2:
-            continue  # a region of one channel has no pattern
-        fold_names = None if folds is None else part.trials[folds].to_numpy()
-        found = rdm(data[:, usable], metric, conditions=part.stimulus, folds=fold_names)
-        stacks.append(found.select(conditions=conditions))
-        names.append(roi)
-    if not stacks:
+    data = trials.to_numpy()
+    usable = np.isfinite(data).all(0) & (data.std(0) > 0)
+    masks = {roi: np.asarray(mask) & usable for roi, mask in subject.regions.items()}
+    masks = {roi: mask for roi, mask in masks.items() if mask.sum() > 1}  # one channel has no pattern
+    if not masks:
         raise EmptySelection(f"{subject.name}: no region has two channels with data, which RDMs need.")
-    return stacks[0].concat(*stacks[1:]).with_table({"subject": [subject.name] * len(names), "roi": names})
+    folds = "session" if metric in ("crossnobis", "poisson_cv") else None
+    found = rdm(trials, metric, by="roi", voxels=masks, folds=folds).select(conditions=conditions)
+    return found.with_table({"subject": [subject.name] * len(masks), "roi": list(found.table["roi"])})
 
 
 def _layer_rdms(config: StudyConfig, conditions: np.ndarray, features: dict[str, FeatureSet]) -> RDMs | None:
@@ -143,26 +132,16 @@ def _layer_rdms(config: StudyConfig, conditions: np.ndarray, features: dict[str,
 
 
 def _read(config: StudyConfig, entry: RdmFile, names: Any) -> RDMs:
-    found = load_rdms(config.path(entry.file), entry.key, axes=entry.axes)
+    found = load_rdms(config.path(entry.file), entry.key, axes=entry.axes, average=entry.average)
     if entry.pick is not None:
         found = found.select({"name": entry.pick})
-    if entry.average:
-        keep = [c for c in found.table if c not in {*entry.average, "name"}]
-        unknown = set(entry.average) - set(found.table)
-        if unknown:
-            raise StudyError(f"{entry.name}: average names {sorted(unknown)}, but its axes are {list(entry.axes)}.")
-        found = found.mean(by=keep or None)
-    if names is not None and _unnamed(found):
+    if names is not None and not found.named:
         if found.n_conditions != len(names):
             raise ShapeMismatch(
                 f"{entry.name}: RDMs of {found.n_conditions} conditions in {entry.file}, but {len(names)} images."
             )
         found = found.with_conditions(names)
     return found
-
-
-def _unnamed(rdms: RDMs) -> bool:
-    return np.array_equal(rdms.conditions, np.arange(rdms.n_conditions))
 
 
 def _groups(config: StudyConfig, n: int) -> np.ndarray | None:

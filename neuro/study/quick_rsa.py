@@ -65,13 +65,7 @@ def compare_files(
         Y = np.asarray(read_array(data, key), dtype=float)
         measured = rdm(Y.T if transpose else Y, metric)
     else:
-        measured = load_rdms(data, key, axes=axes)
-    if average:
-        unknown = set(average) - set(axes)
-        if unknown:
-            raise ValueError(f"average names {sorted(unknown)}, but axes are {list(axes)}.")
-        keep = [c for c in measured.table if c not in {*average, "name"}]
-        measured = measured.mean(by=keep or None)
+        measured = load_rdms(data, key, axes=axes, average=average)
     stacks = []
     for path in models:
         stack = load_rdms(path)
@@ -85,9 +79,9 @@ def compare_files(
                 f"{stack.names[0]} has {stack.n_conditions} conditions, the measured RDMs {measured.n_conditions}."
             )
     # Files without names are in one order; where names are known on one side only, they are taken over.
-    named = next((s for s in (measured, *stacks) if not _unnamed(s)), None)
+    named = next((s for s in (measured, *stacks) if s.named), None)
     if named is not None:
-        measured, *stacks = (s.with_conditions(named.conditions) if _unnamed(s) else s for s in (measured, *stacks))
+        measured, *stacks = (s if s.named else s.with_conditions(named.conditions) for s in (measured, *stacks))
     candidates = stacks[0].concat(*stacks[1:])
     n_subjects = len(measured.levels("subject")) if "subject" in measured.table else measured.n_rdms
     resample = resample or ("dual" if n_subjects >= 3 else "stimulus")
@@ -101,7 +95,3 @@ def _layers(folder: str | Path, layers: Sequence[str] | None, metric: str) -> RD
     names = list(layers) if layers else list(store.layers)
     stacks = [rdm(store.rows(name), metric) for name in names]
     return stacks[0].concat(*stacks[1:]).with_table({"name": names})
-
-
-def _unnamed(rdms: RDMs) -> bool:
-    return np.array_equal(rdms.conditions, np.arange(rdms.n_conditions))

@@ -23,6 +23,7 @@ from neuro.rsa import (
     rgtm_grid,
     second_order,
 )
+from neuro.stats import fdr
 from neuro.study.cache import StepCache
 from neuro.study.config import RsaConfig, StudyConfig
 from neuro.study.geometry import Geometry
@@ -68,9 +69,10 @@ def compute(rsa: RsaConfig, parts: list[Geometry], seed: int = 0) -> RsaResults:
     found: dict[str, list[pd.DataFrame]] = {}
     rdms: dict[str, RDMs] = {}
     for part in parts:
+        models, pairs = _models(rsa, part, seed)
         tables = {
-            "models": _models(rsa, part, seed),
-            "pairs": _pairs(rsa, part, seed),
+            "models": models,
+            "pairs": pairs,
             "layers": _layers(rsa, part, seed),
             "structure": _structure(part),
             "identification": _identification(rsa, part),
@@ -118,34 +120,23 @@ def _evaluate(rsa: RsaConfig, models: RDMs, data: RDMs, method: str, seed: int) 
     return evaluate(models, data, method, resample=resample, n_boot=rsa.n_bootstraps, rng=seed)
 
 
-def _models(rsa: RsaConfig, part: Geometry, seed: int) -> pd.DataFrame:
-    """Score, interval, corrected p and ceilings of every model in every region."""
-    candidates, rows = _candidates(rsa, part), []
+def _models(rsa: RsaConfig, part: Geometry, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score, interval, corrected p and ceilings of every model in every region; and tests of all pairs of models."""
+    candidates, scores, pairs = _candidates(rsa, part), [], []
     if candidates is None:
-        return pd.DataFrame()
+        return pd.DataFrame(), pd.DataFrame()
     for roi in part.brain.levels("roi"):
         data = part.brain.select({"roi": roi})
         result = _evaluate(rsa, _others(candidates, data), data, rsa.method, seed)
         table = result.to_frame()
-        table["q"] = _corrected(table["p_zero"])
+        table["q"] = fdr(table["p_zero"].to_numpy(float))
         by_subject = {
             f"subject {s}": v for s, v in zip(result.ceiling.subjects, result.scores_by_subject.T, strict=True)
         }
-        rows.append(table.assign(roi=roi, **by_subject))
-    return pd.concat(rows, ignore_index=True)
-
-
-def _pairs(rsa: RsaConfig, part: Geometry, seed: int) -> pd.DataFrame:
-    """Tests of all pairs of models, corrected within each region."""
-    candidates, rows = _candidates(rsa, part), []
-    if candidates is None or candidates.n_rdms < 2:
-        return pd.DataFrame()
-    for roi in part.brain.levels("roi"):
-        data = part.brain.select({"roi": roi})
-        result = _evaluate(rsa, _others(candidates, data), data, rsa.method, seed)
-        tests = result.test_pairs(correction="fdr").rename(columns={"p_corrected": "q"})
-        rows.append(tests.assign(roi=roi))
-    return pd.concat(rows, ignore_index=True)
+        scores.append(table.assign(roi=roi, **by_subject))
+        if len(table) > 1:
+            pairs.append(result.test_pairs(correction="fdr").rename(columns={"p_corrected": "q"}).assign(roi=roi))
+    return pd.concat(scores, ignore_index=True), pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
 
 def _transformed(rsa: RsaConfig, rdms: RDMs, transform: str) -> RDMs:
@@ -261,12 +252,6 @@ def _conditions(part: Geometry) -> pd.DataFrame:
         points["group"] = "" if part.groups is None else part.groups
         rows.append(points.assign(roi=roi, stress=found.stress))
     return pd.concat(rows, ignore_index=True)
-
-
-def _corrected(p: pd.Series) -> np.ndarray:
-    from neuro.stats import fdr
-
-    return fdr(p.to_numpy(float))
 
 
 def _content(rdms: RDMs | None) -> Any:

@@ -100,12 +100,7 @@ def _nsd_subjects(study: StudyConfig) -> Iterator[StudySubject]:
 
 def _recording(study: StudyConfig, recording: Recording) -> StudySubject:
     images = study.path(recording.images)
-    if images.is_dir():
-        stimuli = Stimuli.from_folder(images)
-    elif images.suffix.lower() == ".zip":
-        stimuli = Stimuli.from_zip(images)
-    else:
-        stimuli = Stimuli.from_hdf5(images)
+    stimuli = Stimuli.open(images)
     path = study.path(recording.responses)
     data = np.array(read_array(path, recording.key), dtype=np.float32)
     if recording.transpose:
