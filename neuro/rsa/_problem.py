@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from neuro.rsa._gram import LINEAR
 from neuro.rsa._resample import RANKS
+from neuro.rsa._whitened import check_sigma, sigma_whiten
 from neuro.rsa.ceiling import check_method, subject_groups
 from neuro.rsa.container import as_rdms
 from neuro.rsa.models import Model, as_models
@@ -105,6 +106,20 @@ def problem(
             f"Use one of {', '.join((*LINEAR, *RANKS))}, or resample='subject'."
         )
     return Problem(found, bases, vectors, method, strict, groups, subjects, _stimulus_groups(data, stimuli_by))
+
+
+def whitened(task: Problem, sigma_k: Any) -> Problem:
+    """Return the problem in coordinates in which the whitened measure is a plain cosine."""
+    if task.method not in ("cosine_cov", "corr_cov"):
+        raise ValueError(f"method {task.method!r} has no use for sigma_k; 'cosine_cov' and 'corr_cov' take it.")
+    if not task.complete:
+        raise ValueError("sigma_k needs RDMs without NaN: leave out the stimuli whose dissimilarities are unknown.")
+    sigma = check_sigma(sigma_k, len(task.stimulus_groups))
+
+    def turn(x: np.ndarray) -> np.ndarray:
+        return sigma_whiten(x, sigma, task.method == "corr_cov")
+
+    return replace(task, bases=[turn(b) for b in task.bases], data=turn(task.data), method="cosine")
 
 
 def _stimulus_groups(data: Any, by: str | None) -> np.ndarray:

@@ -170,9 +170,15 @@ def check_sigma(sigma_k: Any, n: int) -> np.ndarray:
 
 def sigma_tokens(d: Any, sigma: np.ndarray, centre: bool = False) -> Any:
     """Return unit vectors (m, n (n + 1) / 2) whose dot products are the scores whitened with ``sigma``."""
-    n = len(sigma)
     d = double(d)
     floor = 100 * TINY**2 * squares(d) if centre else 0.0
+    return unit(sigma_whiten(d, sigma, centre), floor)
+
+
+def sigma_whiten(d: Any, sigma: np.ndarray, centre: bool = False) -> Any:
+    """Return vectors (m, n (n + 1) / 2), linear in the RDMs, whose cosines are the scores whitened with ``sigma``."""
+    n = len(sigma)
+    d = double(d)
     if centre:
         d = d - d.mean(1)[:, None]
     whiten = constant(_whitener(sigma), d)
@@ -180,7 +186,7 @@ def sigma_tokens(d: Any, sigma: np.ndarray, centre: bool = False) -> Any:
     weight = constant(np.where(np.arange(n)[:, None] == np.arange(n), 1.0, np.sqrt(2))[np.triu_indices(n)], d)
     step = max(1, 2**22 // n**2)
     parts = [(whiten @ to_square(d[k : k + step]) @ whiten.T)[:, i, j] * weight for k in range(0, len(d), step)]
-    return unit(lib(d).concatenate(parts), floor)
+    return lib(d).concatenate(parts)
 
 
 def masked_scores(a: Any, b: Any, known: np.ndarray, sigma: np.ndarray | None, centre: bool = False) -> Any:

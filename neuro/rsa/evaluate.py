@@ -13,7 +13,7 @@ import numpy as np
 
 from neuro._check import as_rng, check_option, check_positive_int
 from neuro.rsa._gram import ceiling_terms, cosines, gram, pooled_gram
-from neuro.rsa._problem import Problem, problem
+from neuro.rsa._problem import Problem, problem, whitened
 from neuro.rsa._resample import draw_counts, rank_scores, replicate
 from neuro.rsa.ceiling import ONE_SUBJECT, Ceiling, check_subjects, pooled_ceilings
 from neuro.rsa.crossvalidate import FoldScores, as_cv, cv_scores
@@ -36,6 +36,7 @@ def evaluate(
     by: str | None = "subject",
     stimuli_by: str | None = None,
     strict: bool = False,
+    sigma_k: Any = None,
 ) -> Result:
     """Score models against data RDMs, with noise ceilings and everything tests need.
 
@@ -66,6 +67,10 @@ def evaluate(
         Column of the condition table; its groups of stimuli are resampled and folded as one.
     strict : bool
         As for :func:`~neuro.rsa.ceiling.noise_ceiling`.
+    sigma_k : array (n_conditions,) or (n_conditions, n_conditions), optional
+        Noise variances of the conditions, or their covariance, in the order of the data: "cosine_cov" and "corr_cov"
+        whiten with it, see :func:`neuro.rsa.compare`. For inference over subjects, without ``cv``; ceilings are then
+        ``strict``.
 
     Returns
     -------
@@ -76,7 +81,8 @@ def evaluate(
     EmptySelection
         A bootstrap over subjects with one subject, or too few stimuli for the folds.
     ValueError
-        Models with weights without ``cv``; unknown options.
+        Models with weights without ``cv``; unknown options; sigma_k with a resampling of stimuli, with ``cv``, with a
+        method that has no use for it, or with unknown pairs.
 
     References
     ----------
@@ -106,6 +112,13 @@ def evaluate(
             f"{flexible[0]!r} has weights to fit, and a score on the data they were fitted to is too high: give "
             "cv='both', 'stimulus' or 'subject', or the prediction of weights fitted elsewhere, model.predict(weights)."
         )
+    nonnegative = all(bool((x[np.isfinite(x)] >= 0).all()) for x in (task.data, *task.bases))
+    if sigma_k is not None:
+        if stimuli or folds is not None:
+            raise ValueError(
+                "sigma_k belongs to the conditions as they are: with it resample must be 'subject' or None and cv None."
+            )
+        task = whitened(task, sigma_k)
     draws = _draws(task, resample, n_boot, generator)
     ones_c, ones_w = np.ones((1, len(task.stimulus_groups))), np.ones((1, task.n_subjects))
     if folds is None:
@@ -131,14 +144,14 @@ def evaluate(
         models=tuple(m.name for m in task.models),
         scores=by_subject.mean(1),
         scores_by_subject=by_subject,
-        ceiling=_ceiling(task, full),
+        ceiling=_ceiling(task, full, method),
         samples=samples,
         method=method,
         resample=resample,
         cv=dict(folds.settings()) if folds else None,
         n_subjects=task.n_subjects,
         n_stimuli=task.n_stimuli,
-        nonnegative=all(bool((x[np.isfinite(x)] >= 0).all()) for x in (task.data, *task.bases)),
+        nonnegative=nonnegative,
         seed=int(rng) if isinstance(rng, (int, np.integer)) else None,
     )
 
@@ -287,7 +300,7 @@ def _without_ceilings(x: np.ndarray) -> np.ndarray:
     return out
 
 
-def _ceiling(task: Problem, full: FoldScores) -> Ceiling:
+def _ceiling(task: Problem, full: FoldScores, method: str) -> Ceiling:
     one = task.n_subjects < 2
     return Ceiling(
         lower=float(full.lower[0].mean()),
@@ -295,7 +308,7 @@ def _ceiling(task: Problem, full: FoldScores) -> Ceiling:
         lower_by_subject=full.lower[0],
         upper_by_subject=full.upper[0],
         subjects=task.subjects,
-        method=task.method,
+        method=method,
         reason=ONE_SUBJECT if one else "",
     )
 

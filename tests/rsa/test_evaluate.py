@@ -9,7 +9,7 @@ import pytest
 from scipy.io import loadmat
 
 from neuro.errors import EmptySelection, ShapeMismatch
-from neuro.rsa.compare import compare
+from neuro.rsa.compare import compare, tokens
 from neuro.rsa.container import RDMs
 from neuro.rsa.evaluate import evaluate
 from neuro.rsa.models import Weighted
@@ -236,3 +236,49 @@ def test_float32_is_accumulated_in_float64(data, models):
         {k: v.astype(np.float32) for k, v in models.items()}, data.astype(np.float32), "corr_cov", resample=None
     )
     np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["cosine_cov", "corr_cov"])
+@pytest.mark.parametrize("shape", ["variances", "covariance"])
+def test_scores_and_ceilings_whitened_with_a_noise_covariance(method, shape):
+    """Scores are those of compare(); the ceiling is each subject against the others, whitened alike."""
+    rng = np.random.default_rng(3)
+    n, truth = 12, rng.random(66)
+    data = truth + 0.5 * rng.random((5, 66))
+    models = np.stack([truth, rng.random(66), np.abs(truth - 0.5)])
+    root = rng.standard_normal((n, 3 * n))
+    sigma = rng.uniform(0.5, 2, n) if shape == "variances" else root @ root.T / (3 * n)
+    result = evaluate(models, data, method, n_boot=50, rng=0, sigma_k=sigma)
+    np.testing.assert_allclose(result.scores_by_subject, compare(models, data, method, sigma), atol=1e-12)
+    unwhitened = evaluate(models, data, method, n_boot=50, rng=0)
+    assert np.abs(unwhitened.scores - result.scores).max() > 1e-3
+    unit = tokens(data, method, sigma)
+    lower = [unit[s] @ (m := np.delete(unit, s, 0).mean(0)) / np.linalg.norm(m) for s in range(5)]
+    np.testing.assert_allclose(result.ceiling.lower_by_subject, lower, atol=1e-12)
+    assert result.method == method
+
+
+def test_equal_variances_change_nothing():
+    rng = np.random.default_rng(4)
+    data, models = rng.random((4, 45)), rng.random((2, 45))
+    plain, same = (
+        evaluate(models, data, "corr_cov", n_boot=40, rng=0, strict=True, sigma_k=s) for s in (None, np.full(10, 3.0))
+    )
+    np.testing.assert_allclose(same.scores_by_subject, plain.scores_by_subject, atol=1e-12)
+    np.testing.assert_allclose(same.samples["subject"], plain.samples["subject"], atol=1e-12)
+
+
+def test_where_a_noise_covariance_makes_no_sense():
+    rng = np.random.default_rng(5)
+    data, model = rng.random((4, 45)), rng.random((1, 45))
+    with pytest.raises(ValueError, match="resample must be 'subject'"):
+        evaluate(model, data, "corr_cov", resample="stimulus", sigma_k=np.ones(10))
+    with pytest.raises(ValueError, match="cv None"):
+        evaluate(model, data, "corr_cov", cv="subject", sigma_k=np.ones(10))
+    with pytest.raises(ValueError, match="has no use for sigma_k"):
+        evaluate(model, data, "spearman", sigma_k=np.ones(10))
+    with pytest.raises(ValueError, match="must be"):
+        evaluate(model, data, "corr_cov", sigma_k=np.ones(9))
+    data[0, 3] = np.nan
+    with pytest.raises(ValueError, match="without NaN"):
+        evaluate(model, data, "corr_cov", sigma_k=np.ones(10))
