@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo lint clean
+.PHONY: test demo docs lint clean
 
 # The stamp is made last, so an interrupted installation is repeated.
 $(VENV)/.installed: pyproject.toml
@@ -18,6 +18,9 @@ test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuro demo --output demo
 
+docs: $(VENV)/.installed
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,4 +28,4 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) demo dist build
+	rm -rf $(VENV) demo dist build docs/_build docs/api docs/gallery

@@ -55,7 +55,7 @@ class LayerInfo:
     order: int
 
     def per_image(self, output: torch.Tensor, n: int) -> torch.Tensor:
-        """Return the output with the images along the first axis, (n, *shape)."""
+        """Return the output with the images along the first axis, ``(n, *shape)``."""
         x = output.movedim(self.batch_axis, 0) if self.batch_axis else output
         if self.fold > 1:
             x = (

@@ -168,7 +168,7 @@ class Features:
         return Features(self._ids[at], rows, self._shapes, self._manifest)
 
     def maps(self, layer: str, ids: Any = None) -> np.ndarray:
-        """Return features in their unflattened shape, (n, *layers[layer]) float32."""
+        """Return features in their unflattened shape, ``(n, *layers[layer])`` float32."""
         return self.rows(layer, ids).reshape(-1, *self._shapes[layer])
 
     def __repr__(self) -> str:

@@ -1,25 +1,25 @@
 """How alike are representations? Geometry, topology, and inference about both.
 
-RDMs           :class:`RDMs`, :func:`rdm`, :func:`load_rdms`, :func:`rdm_movie`, :func:`cross_temporal`,
-               :func:`cross_run`, :func:`second_moment`, :func:`framed_rdm`, :func:`iter_blocks`
-Noise          :func:`noise_covariance`, :func:`noise_precision`, :func:`crossnobis_covariance`
-Comparing      :func:`compare` (``METHODS``), :func:`prepare`, :func:`tokens`; of features: :func:`linear_cka`,
-               :func:`cka`, :func:`cca`, :func:`procrustes_distance`, :func:`angular_procrustes`,
-               :func:`shape_distance`, :func:`mutual_knn`, :func:`distance_correlation`, :func:`rtd`...:
-               ``MEASURES``, :func:`similarity`; too large for memory: :func:`compare_features`
-Models         :class:`Fixed`, :class:`Select`, :class:`Weighted`, :class:`Interpolate`, :func:`model_family`
-Inference      :func:`evaluate` -> :class:`Result`, :func:`noise_ceiling`, :func:`permutation_test`,
-               :func:`sign_flip_test`, :func:`mantel_moments`, :class:`CrossValidation`
-Variance       :func:`partial_rsa`, :func:`regress_rsa`, :func:`variance_partition`, :func:`feature_reweighted`
-Topology       :func:`geo_topological`, :func:`rank_transform`, :func:`rgdm`, :func:`agtdm`, :func:`persistence`,
-               :func:`identify_regions`, :func:`rgtm_grid`, :func:`rgtm_families`, :func:`noise_robustness`
-Maps           :func:`second_order`, :func:`embed`, :func:`layer_by_area`
-Searchlight    :class:`Searchlight`, :func:`surface_neighbours`, :func:`group_max_stat`
-Behaviour      :func:`rdm_from_triplets`, :func:`rdm_from_ratings`, :func:`rdm_from_arrangements`,
-               :func:`odd_one_out_accuracy`, :func:`level_report`, :class:`AlignmentProbe`
-Computation    :func:`feature_bias`, :func:`feature_use`, :func:`task_geometry`, :func:`ccgp`,
-               :func:`parallelism_score`, :func:`shattering_dimensionality`
-Stimuli        :func:`select_triplets`, :func:`select_stimuli`
+- RDMs: :class:`RDMs`, :func:`rdm`, :func:`load_rdms`, :func:`rdm_movie`, :func:`cross_temporal`, :func:`cross_run`,
+  :func:`second_moment`, :func:`framed_rdm`, :func:`iter_blocks`
+- Noise: :func:`noise_covariance`, :func:`noise_precision`, :func:`crossnobis_covariance`
+- Comparing: :func:`compare` (``METHODS``), :func:`prepare`, :func:`tokens`; of features: :func:`linear_cka`,
+  :func:`cka`, :func:`cca`, :func:`procrustes_distance`, :func:`angular_procrustes`, :func:`shape_distance`,
+  :func:`mutual_knn`, :func:`distance_correlation`, :func:`rtd`...: ``MEASURES``, :func:`similarity`; too large for
+  memory: :func:`compare_features`
+- Models: :class:`Fixed`, :class:`Select`, :class:`Weighted`, :class:`Interpolate`, :func:`model_family`
+- Inference: :func:`evaluate` -> :class:`Result`, :func:`noise_ceiling`, :func:`permutation_test`,
+  :func:`sign_flip_test`, :func:`mantel_moments`, :class:`CrossValidation`
+- Variance: :func:`partial_rsa`, :func:`regress_rsa`, :func:`variance_partition`, :func:`feature_reweighted`
+- Topology: :func:`geo_topological`, :func:`rank_transform`, :func:`rgdm`, :func:`agtdm`, :func:`persistence`,
+  :func:`identify_regions`, :func:`rgtm_grid`, :func:`rgtm_families`, :func:`noise_robustness`
+- Maps: :func:`second_order`, :func:`embed`, :func:`layer_by_area`
+- Searchlight: :class:`Searchlight`, :func:`surface_neighbours`, :func:`group_max_stat`
+- Behaviour: :func:`rdm_from_triplets`, :func:`rdm_from_ratings`, :func:`rdm_from_arrangements`,
+  :func:`odd_one_out_accuracy`, :func:`level_report`, :class:`AlignmentProbe`
+- Computation: :func:`feature_bias`, :func:`feature_use`, :func:`task_geometry`, :func:`ccgp`,
+  :func:`parallelism_score`, :func:`shattering_dimensionality`
+- Stimuli: :func:`select_triplets`, :func:`select_stimuli`
 """
 
 from neuro.rsa._blocks import iter_blocks

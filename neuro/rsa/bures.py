@@ -27,7 +27,7 @@ RANK = 1e-12  # eigenvalues below this share of the largest carry nothing
 
 
 def nbs(x: Any, y: Any) -> Any:
-    """Return the normalised Bures similarity of two representations, |Xc' Yc|_* / (|Xc| |Yc|), from 0 to 1.
+    """Return the normalised Bures similarity of two representations, ``|Xc' Yc|_* / (|Xc| |Yc|)``, from 0 to 1.
 
     Parameters
     ----------

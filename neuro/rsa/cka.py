@@ -75,7 +75,7 @@ def cka(
     ----------
     x, y : array or tensor (n_stimuli, n_features)
     kernel : "linear", "rbf" or callable (n, p) -> (n, n)
-        "rbf": exp(-|x_i - x_j|^2 / (2 w^2)) with w = ``width`` times the median distance between stimuli, for each
+        "rbf": ``exp(-|x_i - x_j|^2 / (2 w^2))`` with w = ``width`` times the median distance between stimuli, for each
         representation its own.
     debiased : bool
     width : float, > 0
@@ -106,7 +106,7 @@ def cka(
 
 
 def rbf_kernel(x: Any, width: float = 1.0) -> tuple[Any, float]:
-    """Return exp(-|x_i - x_j|^2 / (2 w^2)) (n, n) and w = ``width`` times the median distance."""
+    """Return ``exp(-|x_i - x_j|^2 / (2 w^2))`` (n, n) and w = ``width`` times the median distance."""
     xp = lib(x)
     x = centred(double(x))
     norms = (x * x).sum(1)

@@ -53,7 +53,7 @@ class LargeComparison:
     exact : bool
         Up to rounding.
     bound : float
-        Largest possible |score - exact score|; 0 where exact.
+        Largest possible ``|score - exact score|``; 0 where exact.
     memory : int
         Bytes of working memory beside the inputs, as estimated beforehand.
     """

@@ -51,7 +51,8 @@ def noise_covariance(
     Notes
     -----
     The optimal amount of shrinkage needs no loop over rows. With q_a the squared length of row a, for
-    "shrinkage_eye": b2 = (sum_a q_a^2 / N - |S|^2) / N, l = min(b2 / |S - mI|^2, 1), S = E'E / N, result times N / dof.
+    "shrinkage_eye": ``b2 = (sum_a q_a^2 / N - |S|^2) / N``, ``l = min(b2 / |S - mI|^2, 1)``, S = E'E / N, result times
+    N / dof.
     For "shrinkage_diag", z = E / sd, R = z'z / (N - 1): l = N / dof^2 [(sum_a q_a^2 - sum z^4) / (N - 1) - sum R_ij^2]
     / sum R_ij^2 over i != j, between 0 and 1.
 

@@ -183,7 +183,7 @@ class MantelMoments(NamedTuple):
 def mantel_moments(a: Any, b: Any) -> MantelMoments:
     """Exact mean and variance of the sum of products sum_(i < j) a_ij b_pi(i)pi(j) over all n! permutations.
 
-    With sums over i != j, A0 = (sum a)^2, A1 = sum a^2, A2 = sum of squared row sums, and the same for b,
+    With sums over i != j, A0 = (sum a)^2, A1 = sum a^2, A2 = sum of squared row sums, and the same for b::
 
         E = sum a sum b / (n (n - 1))
         Var = 2 A1 B1 / (n (n-1)) + 4 (A2 - A1)(B2 - B1) / (n (n-1)(n-2))

@@ -26,7 +26,7 @@ CLOSE = 1e-6  # where 1 - cosine is below this, the angle comes from the residua
 
 
 def procrustes_distance(x: Any, y: Any) -> Any:
-    """Return min over rotations Q of |Xc - Yc Q|, the Bures metric between the kernels.
+    """Return min over rotations Q of ``|Xc - Yc Q|``, the Bures metric between the kernels.
 
     Parameters
     ----------

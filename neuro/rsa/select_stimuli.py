@@ -1,8 +1,8 @@
 """Which stimuli tell models apart best?
 
 Triplets (root, a, b) ask which of a and b is more like the root. With Delta D = D(root, a) - D(root, b) from an early
-(low) and a late (high) layer, a set of triplets whose |corr(Delta D_low, Delta D_high)| is small makes the two predict
-the judgements independently. Sets of stimuli for RDM comparisons are chosen to maximise the model separation
+(low) and a late (high) layer, a set of triplets whose ``|corr(Delta D_low, Delta D_high)|`` is small makes the two
+predict the judgements independently. Sets of stimuli for RDM comparisons are chosen to maximise the model separation
 
     sum_{m < m'} (1 - corr(d_m, d_m'))
 
@@ -102,7 +102,7 @@ def select_triplets(
     max_use : int, optional
         Triplets that any stimulus may take part in; by default as few as are needed for n triplets, and 2 more.
     min_margin : float
-        Candidates have at least this |Delta D| in both, in s.d., so that each predicts clearly.
+        Candidates have at least this ``|Delta D|`` in both, in s.d., so that each predicts clearly.
     max_sweeps : int
         Passes of swaps.
     rng : int or Generator, optional
