@@ -262,17 +262,29 @@ def _two_sided_p(null: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _swapped_differences(
-    Y: Any, A: Any, B: Any, swaps: np.ndarray, function: Any, formula: Any, name: str
+    Y: Any,
+    A: Any,
+    B: Any,
+    swaps: np.ndarray,
+    function: Any,
+    formula: Any,
+    name: str,
+    view: Callable[[np.ndarray, slice], np.ndarray] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (voxels, score of a - score of b (n_resamples, n_block)), predictions exchanged where ``swaps`` is 1."""
+    """Yield (voxels, score of a - score of b (n_resamples, n_block)), predictions exchanged where ``swaps`` is 1.
+
+    ``view(scores, voxels)`` brings scores to other units before they are subtracted.
+    """
     xp = namespace(Y)
+    everything = slice(0, Y.shape[1])
+    view = (lambda scores, columns: scores) if view is None else view
     if formula is None:
         null = np.empty((len(swaps), Y.shape[1]))
         for row, swap in zip(null, swaps.astype(bool), strict=True):
             take = xp.as_tensor(swap, device=Y.device)[:, None] if is_tensor(Y) else swap[:, None]
             first, second = xp.where(take, B, A), xp.where(take, A, B)
-            row[:] = to_numpy(function(Y, first)) - to_numpy(function(Y, second))
-        yield slice(0, Y.shape[1]), null
+            row[:] = view(to_numpy(function(Y, first)), everything) - view(to_numpy(function(Y, second)), everything)
+        yield everything, null
         return
     W: Any = swaps.astype(np.float32 if is_single(Y) and is_single(A) and is_single(B) else np.float64)
     if is_tensor(Y):
@@ -297,7 +309,8 @@ def _swapped_differences(
                 spread = square - total**2 / n
                 spread = xp.where(spread > 1e-6 * square, spread, xp.zeros_like(spread))
                 scores.append(formula(Moments(n, -total / n, m.yy + xp.zeros_like(spread), spread, product)))
-            yield columns, to_numpy(scores[0] - scores[1])
+            a, b = (view(to_numpy(x), columns) for x in scores)
+            yield columns, a - b
 
 
 def _standardised(x: Any) -> Any:

@@ -1,15 +1,15 @@
 """A score with what it takes to read it: the raw value, the noise ceiling, and which of several units it is in.
 
-==========  ===================================================================================
+==========  =======================================================================================
 kind        what it is
-==========  ===================================================================================
+==========  =======================================================================================
 r           Pearson correlation; a perfect model reaches sqrt(NC)
 r2          coefficient of determination; a perfect model reaches NC
 EV          explained variance; a perfect model reaches NC
-r2/NC       share of the explainable variance that is explained, from r (as r |r| / NC) or r2
+r2/NC       share of the explainable variance that is explained, from r (as ``r |r| / NC``) or r2
 EV/NC       the same from EV
 r/sqrtNC    correlation with the noise-free response
-==========  ===================================================================================
+==========  =======================================================================================
 
 NC is a share of variance, so a correlation is never divided by NC and an r2 never by sqrt(NC). Numbers of different
 kinds are different things: adding or subtracting them raises.
@@ -43,8 +43,8 @@ def normalise(values: Any, ceiling: Any, kind: str, raw_kind: str = "r", floor: 
     ceiling : array (n_voxels,)
         Noise ceiling as a share of variance, 0 to 1, of the responses that were scored.
     kind : str
-        "r2/NC": r |r| / NC from correlations, keeping the sign so that voxels without signal average to 0; r2 / NC from
-        coefficients of determination. "EV/NC". "r/sqrtNC": r / sqrt(NC).
+        "r2/NC": ``r |r| / NC`` from correlations, keeping the sign so that voxels without signal average to 0; r2 / NC
+        from coefficients of determination. "EV/NC". "r/sqrtNC": r / sqrt(NC).
     raw_kind : "r", "r2" or "EV"
     floor : float
         Voxels whose ceiling is not above it become NaN: there the ratio is noise over nearly nothing. 0.1 is an ncsnr
