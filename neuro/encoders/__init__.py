@@ -8,8 +8,11 @@
 - ``ReceptiveFieldRidgeCV``: a receptive field for each voxel (fwRF), and ridge on the features pooled by it
 - ``FactorisedEncoder``: where and what of each voxel learnt together, by gradient
 - ``AttentionEncoder``: regions or voxels look at the image tokens they need (routing maps)
+- ``routing_agreement``: do routing maps look at the object that drives an area, wherever it stands?
 - ``InContextEncoder``: a trained network turns a few images of a new person into weights for every voxel;
   ``InContextConfig``, ``train_in_context``, ``three_stages``, ``SyntheticVoxels``, ``SubjectVoxels`` train one
+- ``fit_voxel_chunks``: chunks of voxels on any number of processes or machines, one fitted estimator
+- ``Encoder``: image in, brain out: any of these and the network of its features as one differentiable function
 - ``receptive_field``: centre and size, in degrees, of each voxel's weights over features of known position
 - ``weight_energy``: the map that ``receptive_field`` needs, from an encoder's weights
 - ``AlphaBoundary``, ``AlphaAtBoundaryWarning``: whether the grid of penalties reached far enough
@@ -27,6 +30,8 @@ from neuro.encoders._solve import solve_ridge as solve_ridge
 from neuro.encoders._splits import RepeatedStimuliWarning as RepeatedStimuliWarning
 from neuro.encoders.attention import AttentionEncoder as AttentionEncoder
 from neuro.encoders.banded import BandedRidgeCV as BandedRidgeCV
+from neuro.encoders.chunked import fit_voxel_chunks as fit_voxel_chunks
+from neuro.encoders.encoder import Encoder as Encoder
 from neuro.encoders.factorised import FactorisedEncoder as FactorisedEncoder
 from neuro.encoders.in_context import InContextEncoder as InContextEncoder
 from neuro.encoders.in_context_baseline import published_ridge_baseline as published_ridge_baseline
@@ -43,6 +48,8 @@ from neuro.encoders.receptive_field import receptive_field as receptive_field
 from neuro.encoders.receptive_field import weight_energy as weight_energy
 from neuro.encoders.ridge import Ridge as Ridge
 from neuro.encoders.ridge import RidgeCV as RidgeCV
+from neuro.encoders.routing import RoutingAgreement as RoutingAgreement
+from neuro.encoders.routing import routing_agreement as routing_agreement
 from neuro.encoders.split_scores import split_scores as split_scores
 from neuro.encoders.stacked import StackedRidgeCV as StackedRidgeCV
 from neuro.encoders.stacked import simplex_weights as simplex_weights

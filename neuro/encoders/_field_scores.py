@@ -11,7 +11,7 @@ import torch
 from neuro.encoders._alphas import EDGE_SHARE, MARGIN, AlphaAtBoundaryWarning, AlphaBoundary
 from neuro.encoders._chunks import Buffers, Responses, over_chunks
 from neuro.encoders._design import Design, take
-from neuro.encoders._folds import FoldTable, _fold_sums
+from neuro.encoders._folds import FoldTable, fold_sums
 from neuro.encoders._scores import NEEDS_PARTS, SCORES
 from neuro.encoders._splits import order_folds
 
@@ -46,7 +46,7 @@ class SplitScores:
             Y = responses.chunk(voxels, buffers)
             products = Y.T @ design.X if form == "primal" else None
             rounding = responses.rounding(voxels)
-            sums = _fold_sums(table, take(Y, fold.val), Y, products, None, rounding, True, parts, buffers)
+            sums = fold_sums(table, take(Y, fold.val), Y, products, None, rounding, True, parts, buffers)
             total[voxels] = SCORES[self.scoring](sums)
             floor[voxels] = SCORES[self.scoring](sums.of_baseline())[:, 0]
 

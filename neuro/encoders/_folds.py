@@ -51,7 +51,7 @@ def cv_scores(design: Design, folds: list[Fold], responses: Responses, alphas, s
     v = responses.n_voxels
     total = torch.zeros(v, len(alphas), dtype=design.dtype, device=design.X.device)
     baseline = torch.zeros(v, dtype=design.dtype, device=design.X.device)
-    groups = _fold_groups(design, folds, memory_limit)
+    groups = fold_groups(design, folds, memory_limit)
     primal = design.form == "primal"
     products: Any = torch.empty(v, design.p, dtype=design.dtype, device=design.X.device) if primal else None
     if primal and len(groups) > 1:
@@ -85,7 +85,7 @@ def cv_scores(design: Design, folds: list[Fold], responses: Responses, alphas, s
             for table, h in zip(tables, own, strict=True):
                 g = None if products is None else products[voxels]
                 held_out = responses.rows(voxels, table.fold.val, buffers) if Y is None else take(Y, table.fold.val)
-                sums = _fold_sums(table, held_out, Y, g, h, floor, design.intercept, scoring in NEEDS_PARTS, buffers)
+                sums = fold_sums(table, held_out, Y, g, h, floor, design.intercept, scoring in NEEDS_PARTS, buffers)
                 total[voxels] += SCORES[scoring](sums)
                 baseline[voxels] += SCORES[scoring](sums.of_baseline())[:, 0]
 
@@ -103,7 +103,7 @@ def _is_partition(folds: list[Fold], design: Design) -> bool:
     )
 
 
-def _fold_groups(design: Design, folds: list[Fold], memory_limit: int) -> list[list[Fold]]:
+def fold_groups(design: Design, folds: list[Fold], memory_limit: int) -> list[list[Fold]]:
     """Split the folds so that the tables of one group fill at most half of the memory."""
     size = torch.finfo(design.dtype).bits // 8
     groups: list[list[Fold]] = []
@@ -120,7 +120,7 @@ def _fold_groups(design: Design, folds: list[Fold], memory_limit: int) -> list[l
     return groups
 
 
-def _fold_sums(
+def fold_sums(
     table: FoldTable, held_out, Y: Any, g: Any, h: Any, floor, intercept: bool, parts: bool, buffers: Buffers
 ) -> FoldSums:
     """Sums of one fold for one chunk of voxels.
