@@ -12,6 +12,8 @@
 - ``InContextEncoder``: a trained network turns a few images of a new person into weights for every voxel;
   ``InContextConfig``, ``train_in_context``, ``three_stages``, ``SyntheticVoxels``, ``SubjectVoxels`` train one
 - ``fit_voxel_chunks``: chunks of voxels on any number of processes or machines, one fitted estimator
+- ``TimeResolvedRidgeCV``: a ridge for every site and time after an event (SEEG, MEG); ``average_windows``
+- ``joint_beats_parts``: do joint image-text features beat each part and their linear union, site by site?
 - ``Encoder``: image in, brain out: any of these and the network of its features as one differentiable function
 - ``receptive_field``: centre and size, in degrees, of each voxel's weights over features of known position
 - ``weight_energy``: the map that ``receptive_field`` needs, from an encoder's weights
@@ -40,6 +42,8 @@ from neuro.encoders.in_context_synthetic import SubjectVoxels as SubjectVoxels
 from neuro.encoders.in_context_synthetic import SyntheticVoxels as SyntheticVoxels
 from neuro.encoders.in_context_training import TrainingRun as TrainingRun
 from neuro.encoders.in_context_training import train_in_context as train_in_context
+from neuro.encoders.integration import Integration as Integration
+from neuro.encoders.integration import joint_beats_parts as joint_beats_parts
 from neuro.encoders.kernel import KernelRidgeCV as KernelRidgeCV
 from neuro.encoders.multiple_kernel import MultipleKernelRidgeCV as MultipleKernelRidgeCV
 from neuro.encoders.receptive import ReceptiveFieldRidgeCV as ReceptiveFieldRidgeCV
@@ -53,5 +57,7 @@ from neuro.encoders.routing import routing_agreement as routing_agreement
 from neuro.encoders.split_scores import split_scores as split_scores
 from neuro.encoders.stacked import StackedRidgeCV as StackedRidgeCV
 from neuro.encoders.stacked import simplex_weights as simplex_weights
+from neuro.encoders.time_resolved import TimeResolvedRidgeCV as TimeResolvedRidgeCV
+from neuro.encoders.time_resolved import average_windows as average_windows
 from neuro.encoders.unique_variance import UniqueVariance as UniqueVariance
 from neuro.encoders.unique_variance import unique_variance as unique_variance

@@ -7,7 +7,7 @@ Controls
     :class:`GaborPyramid`, :class:`ColorStatistics`, :class:`PixelStatistics`; :func:`open_source` opens either by name.
 Movies
     :class:`MotionEnergy`, the trainable :class:`V1MT` with :func:`train_flow`, :class:`LatentDynamics`;
-    ``from neuro.features.optical_flow import optical_flow``, and :func:`flow_features`. :func:`direction_tuning`,
+    :func:`optical_flow` and :func:`flow_features`. :func:`direction_tuning`,
     :func:`speed_tuning`, :func:`plaid_tuning` and :func:`opponent_pooling` say what units of motion do.
 Results
     :class:`Features` in memory, :class:`FeatureStore` in a folder: ``store[layer]``, ``store.rows(layer, ids)``.
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from neuro.features._v1_mt_training import train_flow as train_flow
     from neuro.features.extractor import Extractor as Extractor
     from neuro.features.families import FAMILIES as FAMILIES
+    from neuro.features.flow import flow_features as flow_features
+    from neuro.features.flow import optical_flow as optical_flow
     from neuro.features.gabor import GaborPyramid as GaborPyramid
     from neuro.features.image_statistics import ColorStatistics as ColorStatistics
     from neuro.features.image_statistics import PixelStatistics as PixelStatistics
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from neuro.features.layers import Layers as Layers
     from neuro.features.models import load_network as load_network
     from neuro.features.motion_energy import MotionEnergy as MotionEnergy
-    from neuro.features.optical_flow import flow_features as flow_features
     from neuro.features.pipeline import BadFeatures as BadFeatures
     from neuro.features.pipeline import FeatureSource as FeatureSource
     from neuro.features.pipeline import Plan as Plan
@@ -90,11 +91,12 @@ _WHERE = {
     "end_point_error": "_v1_mt_training",
     "fit_pca": "projection",
     "fit_to_frames": "latent_dynamics",
-    "flow_features": "optical_flow",
+    "flow_features": "flow",
     "has_amx": "precision",
     "load_network": "models",
     "open_source": "sources",
     "opponent_pooling": "_motion_tuning",
+    "optical_flow": "flow",
     "plaid": "_motion_stimuli",
     "plaid_tuning": "_motion_tuning",
     "speed_tuning": "_motion_tuning",

@@ -50,7 +50,7 @@ from neuro.stats.partition import VariancePartition, variance_partition
 from neuro.stats.permutation import PermutationTest, permutation_test
 from neuro.stats.roi import roi_summary
 from neuro.stats.score import KINDS, Score, normalise
-from neuro.stats.sites import SiteTest, agreeing_sites, sample_scores, site_test
+from neuro.stats.sites import SampledScores, SiteTest, agreeing_sites, sample_scores, site_test
 from neuro.stats.weight_components import WeightPCA, weight_pca
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "ImagesNeeded",
     "LayerPreference",
     "PermutationTest",
+    "SampledScores",
     "Score",
     "SiteTest",
     "StructuredPartition",

@@ -8,6 +8,8 @@ As an imaging lab has a phantom to test a scanner, this one tests a pipeline.
 :func:`planted_betas`   betas before they were rounded into files
 :func:`render_scenes`   pictures with captions, objects and masks; :func:`sample_scene`, :func:`render`, :func:`masks`,
                         :func:`describe`, :func:`content` one at a time
+:func:`render_clips`    moving pictures with their exact optical flow; :func:`simulate_movie_responses` to them,
+                        :func:`write_movie`, :func:`load_movie`
 ======================  ==============================================================================================
 
 Inside, from pictures to files: ``scenes`` and what it draws with; ``filters`` (what voxels see), ``pictures``;
@@ -15,6 +17,8 @@ Inside, from pictures to files: ``scenes`` and what it draws with; ``filters`` (
 sessions), ``design`` (which picture when), ``maps`` (localisers); ``files``, ``write_subject``, ``write``, ``truth``.
 """
 
+from neuro.datasets.phantom.clips import PhantomClips, render_clips
+from neuro.datasets.phantom.movie import MovieResponses, load_movie, simulate_movie_responses, write_movie
 from neuro.datasets.phantom.scenes import (
     CATEGORIES,
     Scene,
@@ -32,15 +36,21 @@ from neuro.datasets.phantom.write import write_phantom
 
 __all__ = [
     "CATEGORIES",
+    "MovieResponses",
+    "PhantomClips",
     "Scene",
     "SceneSet",
     "content",
     "describe",
+    "load_movie",
     "load_truth",
     "masks",
     "planted_betas",
     "render",
+    "render_clips",
     "render_scenes",
     "sample_scene",
+    "simulate_movie_responses",
+    "write_movie",
     "write_phantom",
 ]

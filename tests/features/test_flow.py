@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from neuro.errors import ShapeMismatch
 from neuro.features import drifting_grating, end_point_error, flow_features
-from neuro.features.optical_flow import _catmull_rom, optical_flow, warp
+from neuro.features.flow import _catmull_rom, optical_flow, warp
 
 SIDE = 64
 
