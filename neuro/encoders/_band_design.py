@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 
+import scipy.linalg
 import torch
 
 from neuro.encoders._arrays import gram64
-from neuro.encoders._design import Design, _centred, _double_centred, mean_square_norm, take
-from neuro.encoders._eigh import decompose
+from neuro.encoders._band_products import product
+from neuro.encoders._design import Design, _centred, _double_centred, as_index, mean_square_norm, take
+from neuro.encoders._eigh import BIG, FLOAT32_ERROR, RELATIVE_ERROR, decompose
 from neuro.encoders._grid import FoldFactor
 from neuro.encoders._splits import Fold
 
@@ -31,6 +33,10 @@ class BandDesign(Design):
         In the dual form.
     band_scales : tensor (n_bands,), float64
         Factors of the bands' kernels, or ones.
+    norms : tensor (n_bands,), float64
+        Of the bands' kernels (Frobenius): no eigenvalue is above them.
+    keep : int
+        Bytes for Gram matrices of splits, which every candidate needs.
     """
 
     weights: torch.Tensor
@@ -52,7 +58,15 @@ class BandDesign(Design):
             self.kernels = torch.stack([gram64(self.X[:, band == k].T) for k in range(n_bands)])
             traces = torch.stack([K.diagonal().sum() for K in self.kernels])
         self.band_scales = equal_scales(traces) if scale_bands else torch.ones_like(traces)
-        self._whole = None
+        self._start()
+
+    def _start(self) -> None:
+        self._whole, self._grams, self.keep = None, {}, 0
+        if self.kernels is not None:
+            self.norms = torch.linalg.matrix_norm(self.kernels)
+            return
+        blocks = (torch.nonzero(self.band == k)[:, 0] for k in range(self.n_bands))
+        self.norms = torch.stack([torch.linalg.matrix_norm(self.gram[here[:, None], here]) for here in blocks])
 
     @property
     def n_bands(self) -> int:
@@ -80,34 +94,98 @@ class BandDesign(Design):
 
     def whole(self, alpha_min: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (lam, basis) of all rows; the basis takes unweighted X'Y to coordinates and back to weights."""
-        if self.form == "dual":
-            return super().whole(alpha_min)
         if self._whole is None:
-            root = self.weights[self.band].sqrt()
-            lam, V = decompose(
-                self.gram * root * root[:, None], min(self.n - self.intercept, self.p), alpha_min, self.dtype
-            )
-            self._whole = lam, (root[:, None].to(V.dtype) * V).to(self.dtype)
+            rank = min(self.n - self.intercept, self.p)
+            if self.form == "dual":
+                gram = _double_centred(self.gram) if self.intercept else self.gram.clone()
+                lam, V = self._diagonalise(gram, rank, alpha_min, exact=True)
+                self._whole = lam, V.to(self.dtype)
+            else:
+                root = self.weights[self.band].sqrt()
+                lam, V = self._diagonalise(self.gram * root * root[:, None], rank, alpha_min, exact=True)
+                self._whole = lam, (root[:, None].to(V.dtype) * V).to(self.dtype)
         return self._whole
 
-    def _primal(self, fold: Fold, rank: int, alpha_min: float) -> FoldFactor:
+    def factor(self, fold: Fold, alpha_min: float) -> tuple[FoldFactor, torch.Tensor | None]:
+        """Return one split in its eigenbasis, and the columns of X that the basis is of; None is all."""
+        if self.form == "dual":
+            return self._dual(fold, min(fold.n_train - self.intercept, self.p), alpha_min), None
+        columns = self._columns(alpha_min)
         val, train, gram, mean = self.fold_gram(fold)
-        root = self.weights[self.band].sqrt()
-        lam, Q = decompose(gram.mul_(root).mul_(root[:, None]), rank, alpha_min, self.dtype)
+        band = self.band
+        if columns is not None:
+            val, gram, mean, band = val[:, columns], gram[columns[:, None], columns], mean[columns], band[columns]
+            train = None if train is None else train[:, columns]
+        root = self.weights[band].sqrt()
+        rank = min(fold.n_train - self.intercept, len(band))
+        lam, Q = self._diagonalise(gram.mul(root).mul_(root[:, None]), rank, alpha_min)
         del gram
         Q = Q * root[:, None].to(Q.dtype)
-        Z = (val.to(Q.dtype) - mean.to(Q.dtype)) @ Q
+        Z = product(val.to(Q.dtype) - mean.to(Q.dtype), Q)
         Q = Q.to(self.dtype)
-        return FoldFactor(lam, Z, Q if train is None else train @ Q, mean.to(self.dtype))
+        return FoldFactor(lam, Z, Q if train is None else product(train, Q), mean.to(self.dtype)), columns
+
+    def fold(self, fold: Fold, alpha_min: float) -> FoldFactor:
+        """Return one split in its eigenbasis."""
+        return self.factor(fold, alpha_min)[0]
+
+    def _dual(self, fold: Fold, rank: int, alpha_min: float) -> FoldFactor:
+        train, val = (as_index(rows, self.n, self.X.device) for rows in (fold.train, fold.val))
+        within, across = self.gram[train[:, None], train], self.gram[val[:, None], train]
+        if self.intercept:
+            mean = within.mean(0)
+            across -= across.mean(1, keepdim=True) + mean - mean.mean()
+            within = _double_centred(within)
+        lam, U = self._diagonalise(within, rank, alpha_min)
+        return FoldFactor(lam, product(across.to(U.dtype), U), U.to(self.dtype))
+
+    def _columns(self, alpha_min: float) -> torch.Tensor | None:
+        """Columns of the bands that matter beside the smallest penalty; None is all."""
+        size = self.weights * self.norms
+        order = torch.argsort(size)
+        beside = torch.cumsum(size[order], 0) <= self._negligible(alpha_min)
+        if not bool(beside.any()) or bool(beside.all()):
+            return None
+        kept = torch.ones_like(beside)
+        kept[order[beside]] = False
+        return torch.nonzero(kept[self.band])[:, 0]
+
+    def _negligible(self, alpha_min: float) -> float:
+        """Norm of what may be left out of a kernel: nothing, or what single precision leaves out, too."""
+        return RELATIVE_ERROR / 2 * alpha_min if self.dtype == torch.float32 else 0.0
+
+    def _diagonalise(self, gram: torch.Tensor, rank: int, alpha_min: float, exact: bool = False):
+        """``decompose`` a matrix (overwritten), faster where that is good enough for scores or ``exact``.
+
+        For scores in single precision, an error of the matrix that is small beside the smallest penalty is accepted,
+        as in ``_eigh``: that of a decomposition in float32, and that of leaving out small eigenvalues.
+        """
+        if gram.device.type != "cpu" or len(gram) >= BIG:
+            lam, V = decompose(gram, rank, alpha_min, self.dtype)
+        else:
+            error = FLOAT32_ERROR * float(self.weights @ self.norms)
+            single = not exact and self.dtype == torch.float32 and error <= RELATIVE_ERROR * alpha_min
+            lam, V = by_lapack(gram.float() if single else gram)
+            noise = len(lam) * torch.finfo(torch.float64).eps * float(lam[-1].abs())
+            keep = max(len(lam) - rank, int(torch.count_nonzero(lam <= noise)))
+            lam, V = lam[keep:], V[:, keep:]
+        small = 0 if exact else int(torch.count_nonzero(lam <= self._negligible(alpha_min)))
+        first = min(small, max(len(lam) - 1, 0))
+        return lam[first:].contiguous(), V[:, first:]
 
     def fold_gram(self, fold: Fold):
         """Return held-out rows, centred training rows (None for a complement), their Gram matrix and their mean."""
         val = take(self.X, fold.val)
         if fold.complement:
-            gram = gram64(val)
-            torch.sub(self.gram, gram, out=gram)
-            mean = -val.sum(0, dtype=torch.float64) / fold.n_train * self.intercept
-            return val, None, gram.addr_(mean, mean, alpha=-fold.n_train), mean
+            known = self._grams.get(id(fold))
+            if known is None:
+                gram = gram64(val)
+                torch.sub(self.gram, gram, out=gram)
+                mean = -val.sum(0, dtype=torch.float64) / fold.n_train * self.intercept
+                known = gram.addr_(mean, mean, alpha=-fold.n_train), mean
+                if (len(self._grams) + 1) * gram.nbytes <= self.keep:
+                    self._grams[id(fold)] = known
+            return val, None, *known
         train = take(self.X, fold.train)
         mean = train.mean(0, dtype=torch.float64) * self.intercept
         train = train - mean.to(self.dtype)
@@ -137,7 +215,16 @@ class KernelDesign(BandDesign):
         self.X = torch.empty(self.n, 0, dtype=dtype, device=kernels.device)
         self.band = torch.zeros(0, dtype=torch.int64, device=kernels.device)
         self.band_scales = equal_scales(traces) if scale_bands else torch.ones_like(traces)
-        self._whole = None
+        self._start()
+
+
+def by_lapack(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Diagonalise a small symmetric matrix (overwritten): scipy's BLAS is faster at it than torch's."""
+    try:
+        lam, V = scipy.linalg.eigh(A.numpy().T, overwrite_a=True, check_finite=False, driver="evd")
+    except scipy.linalg.LinAlgError:
+        lam, V = scipy.linalg.eigh(A.numpy().T, check_finite=False, driver="evr")
+    return torch.from_numpy(lam).double(), torch.from_numpy(V)
 
 
 def equal_scales(traces: torch.Tensor) -> torch.Tensor:

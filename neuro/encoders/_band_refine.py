@@ -15,18 +15,14 @@ taken back and shortened, so the last iterate is the best one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_search import Found, Problem
+from neuro.encoders._band_systems import System, system_of
 from neuro.encoders._chunks import Buffers, over_chunks
-from neuro.encoders._design import _double_centred, as_index, take
-from neuro.encoders._eigh import decompose
-from neuro.encoders._splits import Fold
+from neuro.encoders._design import as_index, take
 
 # residuals of the linear systems, relative
 LOOSE = 3e-3  # on the way, where only products of two such errors matter
@@ -34,143 +30,6 @@ LAST = {torch.float32: 3e-4, torch.float64: 1e-5}  # for the score that is repor
 TIGHT = {torch.float32: 1e-5, torch.float64: 1e-10}  # for the weights
 GROW, SHRINK, FIRST_STEP = 1.6, 0.4, 1.0  # of steps in log weights
 HEADROOM = 2.3  # how far, in log weights, a penalty may go below the grid: one decade
-
-
-@dataclass
-class _Features:
-    """Rows of one fit in the primal form."""
-
-    gram: torch.Tensor  # (p, p)
-    val: torch.Tensor | None  # (n_val, p)
-    band: torch.Tensor  # (p,)
-    n_bands: int
-
-    def spread(self, delta: torch.Tensor) -> torch.Tensor:
-        return (delta / 2).exp()[:, self.band]
-
-    def operator(self, delta: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        d = self.spread(delta)
-        return lambda u: (d * u) @ self.gram * d + u
-
-    def right_side(self, delta: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        return self.spread(delta) * g
-
-    def predict(self, delta: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        assert self.val is not None
-        return (self.spread(delta) * a) @ self.val.T
-
-    def adjoint(self, delta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        assert self.val is not None
-        return self.spread(delta) * (e @ self.val)
-
-    def gradient(self, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        out = torch.zeros(len(a), self.n_bands, dtype=a.dtype, device=a.device)
-        return out.index_add_(1, self.band, 2 * a * b)
-
-
-@dataclass
-class _Kernels:
-    """Rows of one fit in the dual form."""
-
-    within: torch.Tensor  # (n_bands, m, m)
-    across: torch.Tensor | None  # (n_bands, n_val, m)
-
-    def operator(self, delta: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        weights = delta.exp()
-
-        def apply(u: torch.Tensor) -> torch.Tensor:
-            out = u.clone()
-            for k, K in enumerate(self.within):
-                out += weights[:, k, None] * (u @ K)
-            return out
-
-        return apply
-
-    def right_side(self, delta: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        return g
-
-    def predict(self, delta: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        assert self.across is not None
-        parts = [delta[:, k, None].exp() * (a @ K.T) for k, K in enumerate(self.across)]
-        return torch.stack(parts).sum(0)
-
-    def adjoint(self, delta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        assert self.across is not None
-        parts = [delta[:, k, None].exp() * (e @ K) for k, K in enumerate(self.across)]
-        return torch.stack(parts).sum(0)
-
-    def gradient(self, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        assert self.across is not None
-        parts = [
-            torch.linalg.vecdot(e @ across, a) - torch.linalg.vecdot(b @ within, a)
-            for within, across in zip(self.within, self.across, strict=True)
-        ]
-        return 2 * delta.exp() * torch.stack(parts, 1)
-
-
-@dataclass
-class _System:
-    """One split, or all rows, with the preconditioner of one candidate."""
-
-    rows: Any  # _Features or _Kernels
-    lam: torch.Tensor
-    Q: torch.Tensor
-    fold: Fold | None
-    x_mean: torch.Tensor | None
-    train: torch.Tensor | None
-
-    def solve(self, delta, rhs, guess, alpha, tolerance: float, max_iter: int):
-        """Solve for rows of ``rhs`` (n_voxels, m); ``alpha`` (n_voxels,) is where the preconditioner is exact."""
-        shrink = (self.lam / (self.lam + alpha[:, None])).to(rhs.dtype)
-
-        def precondition(rows: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-            factor = shrink[rows]
-            return lambda r: r - ((r @ self.Q) * factor) @ self.Q.T
-
-        return conjugate_gradients(
-            lambda rows: self.rows.operator(delta[rows]), rhs, guess, precondition, tolerance, max_iter
-        )
-
-
-def conjugate_gradients(operator, rhs, guess, precondition, tolerance: float, max_iter: int):
-    """Solve for many right-hand sides, the rows, each until its residual is below ``tolerance``.
-
-    Parameters
-    ----------
-    operator, precondition : callables
-        ``rows -> (u -> A u)`` of the systems ``rows``, an index tensor: systems leave as they converge.
-
-    Returns
-    -------
-    x, residual : tensors like ``rhs``
-    """
-    x, residual = guess.clone(), rhs.clone()
-    tiny = torch.finfo(rhs.dtype).tiny
-    rows = torch.arange(len(rhs), device=rhs.device)
-    limit = (tolerance**2 * torch.linalg.vecdot(rhs, rhs)).clamp_(min=tiny)
-    apply, first = operator(rows), precondition(rows)
-    r = rhs - apply(x)
-    z = first(r)
-    p, rz, y = z.clone(), torch.linalg.vecdot(r, z), x.clone()
-    for _ in range(max_iter):
-        active = torch.linalg.vecdot(r, r) > limit[rows]
-        n_active = int(active.sum())
-        if n_active == 0:
-            break
-        if n_active < 0.7 * len(rows):
-            x[rows], residual[rows] = y, r
-            rows, r, p, rz, y = rows[active], r[active], p[active], rz[active], y[active]
-            apply, first = operator(rows), precondition(rows)
-        Ap = apply(p)
-        step = rz / torch.linalg.vecdot(p, Ap).clamp(min=tiny)
-        y = y + step[:, None] * p
-        r = r - step[:, None] * Ap
-        z = first(r)
-        new = torch.linalg.vecdot(r, z)
-        p = z + (new / rz.clamp(min=tiny))[:, None] * p
-        rz = new
-    x[rows], residual[rows] = y, r
-    return x, residual
 
 
 def refine(problem: Problem, candidates: torch.Tensor, found: Found, max_iter: int, max_cg: int = 200):
@@ -195,7 +54,7 @@ def refine(problem: Problem, candidates: torch.Tensor, found: Found, max_iter: i
         where = torch.nonzero(found.candidate == i)[:, 0]
         some, start, here = problem.only(where), delta[where], alpha[where]
         view = design.at(candidates[i])
-        systems = [_system(view, fold) for fold in problem.folds]
+        systems = [system_of(view, fold) for fold in problem.folds]
 
         def work(
             voxels: slice, buffers: Buffers, some=some, start=start, here=here, systems=systems, where=where
@@ -227,7 +86,7 @@ def solve_refined(problem: Problem, candidates: torch.Tensor, found: Found, delt
     for i in torch.unique(found.candidate).tolist():
         where = torch.nonzero(found.candidate == i)[:, 0]
         some, start, here = problem.only(where), delta[where].to(design.dtype), alpha[where]
-        system = _system(design.at(candidates[i]), None)
+        system = system_of(design.at(candidates[i]), None)
 
         def work(
             voxels: slice, buffers: Buffers, some=some, start=start, here=here, system=system, where=where
@@ -240,38 +99,6 @@ def solve_refined(problem: Problem, candidates: torch.Tensor, found: Found, delt
 
         over_chunks(work, some.responses, 12 * design.n, problem.memory_limit, problem.n_jobs)
     return out
-
-
-def _system(view: BandDesign, fold: Fold | None) -> _System:
-    dtype = view.dtype
-    if view.form == "primal":
-        train = mean = val = None
-        if fold is None:
-            gram = view.gram
-        else:
-            val, train, gram, mean = view.fold_gram(fold)
-            val, mean = val - mean.to(dtype), mean.to(dtype)
-        root = view.weights[view.band].sqrt()
-        lam, Q = decompose(gram * root * root[:, None], view.p, 0.0, torch.float64)
-        return _System(_Features(gram.to(dtype), val, view.band, view.n_bands), lam, Q.to(dtype), fold, mean, train)
-    assert view.kernels is not None
-    if fold is None:
-        within = _each_centred(view.kernels) if view.intercept else view.kernels
-        across = None
-    else:
-        t, f = as_index(fold.train, view.n, view.X.device), as_index(fold.val, view.n, view.X.device)
-        within, across = view.kernels[:, t[:, None], t], view.kernels[:, f[:, None], t]
-        if view.intercept:
-            mean = within.mean(1, keepdim=True)
-            across = across - across.mean(2, keepdim=True) - mean + mean.mean(2, keepdim=True)
-            within = _each_centred(within)
-    lam, Q = decompose(torch.einsum("k,kij->ij", view.weights, within), within.shape[1], 0.0, torch.float64)
-    across = None if across is None else across.to(dtype)
-    return _System(_Kernels(within.to(dtype), across), lam, Q.to(dtype), fold, None, None)
-
-
-def _each_centred(kernels: torch.Tensor) -> torch.Tensor:
-    return torch.stack([_double_centred(K) for K in kernels])
 
 
 def _descend(problem: Problem, systems, voxels, start, alpha, max_iter: int, max_cg: int, highest: float, buffers):
@@ -314,7 +141,7 @@ def _descend(problem: Problem, systems, voxels, start, alpha, max_iter: int, max
     return best, evaluate(best, LAST[dtype])[0]
 
 
-def _targets(problem: Problem, system: _System, Y: torch.Tensor, voxels: slice):
+def _targets(problem: Problem, system: System, Y: torch.Tensor, voxels: slice):
     """Right-hand side, held-out responses, and what turns squared error into a score, of one split."""
     design, fold = problem.design, system.fold
     assert fold is not None

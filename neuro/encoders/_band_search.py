@@ -1,8 +1,4 @@
-"""Search over band weights: every candidate is a ridge regression with all penalties, each voxel keeps its best.
-
-Halving (``halving=True``) scores all candidates on the first split, keeps for every voxel the better half, scores those
-on the next split, and so on; a candidate that no voxel keeps is not decomposed again.
-"""
+"""Search over band weights: every candidate is a ridge regression with all penalties, each voxel keeps its best."""
 
 from __future__ import annotations
 
@@ -14,16 +10,14 @@ import torch
 
 from neuro.encoders._alphas import MARGIN, AlphaBoundary
 from neuro.encoders._band_design import BandDesign
-from neuro.encoders._chunks import Buffers, Responses, in_threads, over_chunks
-from neuro.encoders._design import take
-from neuro.encoders._eigh import BIG
-from neuro.encoders._folds import FoldTable, _fold_groups, _fold_sums
+from neuro.encoders._band_halving import ROUNDS, among_best, cover, fill, n_first
+from neuro.encoders._band_products import multiply
+from neuro.encoders._band_scores import fold_scores
+from neuro.encoders._chunks import Buffers, Responses, over_chunks
 from neuro.encoders._refit import refit
-from neuro.encoders._scores import NEEDS_PARTS, SCORES
 from neuro.encoders._splits import Fold
 
-ENOUGH = 0.5  # share of the candidates that a voxel takes to the next split
-LEAST = 2  # candidates of a voxel on every split
+SEARCHES = ("full", "halving")
 
 
 @dataclass
@@ -47,10 +41,10 @@ class Problem:
             design, responses = self.design, self.responses
             out = torch.empty(responses.n_voxels, design.p, dtype=design.dtype, device=design.X.device)
 
-            def multiply(voxels: slice, buffers: Buffers) -> None:
-                torch.mm(responses.chunk(voxels, buffers).T, design.X, out=out[voxels])
+            def form(voxels: slice, buffers: Buffers) -> None:
+                multiply(responses.chunk(voxels, buffers).T, design.X, out[voxels])
 
-            over_chunks(multiply, responses, design.n, self.memory_limit, self.n_jobs)
+            over_chunks(form, responses, design.n, self.memory_limit, self.n_jobs)
             self._products = out
         return self._products
 
@@ -59,8 +53,8 @@ class Problem:
         old = self.responses
         Y = old.Y[:, voxels.to(old.Y.device)]
         responses = Responses(Y, self.order, old.intercept, old.dtype, old.device)
-        responses.scale = old.scale
         products = None if self.products is None else self.products[voxels]
+        responses.scale, responses.mean = old.scale, old.mean[voxels]
         return Problem(
             self.design,
             self.folds,
@@ -85,114 +79,56 @@ class Found:
     baseline: torch.Tensor  # (n_voxels,)
 
 
-def fold_scores(problem: Problem, view: BandDesign, folds: list[Fold]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scores (n_voxels, n_alphas) of one candidate and of the mean (n_voxels,), summed over ``folds``."""
-    responses, alphas, scoring = problem.responses, problem.alphas, problem.scoring
-    v = responses.n_voxels
-    total = torch.zeros(v, len(alphas), dtype=view.dtype, device=view.X.device)
-    baseline = torch.zeros(v, dtype=view.dtype, device=view.X.device)
-    products = problem.products
-    for group in _fold_groups(view, folds, problem.memory_limit):
-        tasks = [lambda fold=fold: FoldTable.prepare(view, fold, alphas, v) for fold in group]
-        tables = in_threads(tasks, view.X.device, one_by_one=view.rank >= BIG)
+def search(problem: Problem, candidates: torch.Tensor, how: str) -> Found:
+    """Score candidates (n_candidates, n_bands) and keep the best of every voxel; scores are means over splits.
 
-        def score(voxels: slice, buffers: Buffers, tables=tables) -> None:
-            Y = responses.chunk(voxels, buffers)
-            floor = responses.rounding(voxels)
-            g = None if products is None else products[voxels]
-            for table in tables:
-                own = take(Y, table.fold.val)
-                sums = _fold_sums(table, own, Y, g, None, floor, view.intercept, scoring in NEEDS_PARTS, buffers)
-                total[voxels] += SCORES[scoring](sums)
-                baseline[voxels] += SCORES[scoring](sums.of_baseline())[:, 0]
-
-        per_voxel = view.n + 3 * max(t.Z.shape[1] for t in tables)
-        over_chunks(score, responses, per_voxel, problem.memory_limit, problem.n_jobs)
-        del tables, score
-    return total, baseline
-
-
-def search(problem: Problem, candidates: torch.Tensor, halving: bool) -> Found:
-    """Score candidates (n_candidates, n_bands) for every voxel and keep the best; scores are means over splits."""
+    ``how`` is "full", every candidate for every voxel, or "halving", what ``_band_halving`` expects to matter.
+    """
     v, n = problem.responses.n_voxels, len(candidates)
     device, dtype = problem.design.X.device, problem.design.dtype
-    falling = torch.argsort(problem.alphas, descending=True)  # of equal scores the largest penalty wins
-    unit = problem.responses.score_unit(problem.scoring) / len(problem.folds)
-    if halving and n > LEAST and len(problem.folds) > 1:
-        kept, partial, baseline = _rungs(problem, candidates)
-        last = problem.folds[-1:]
-    else:
-        kept, partial, last = None, None, problem.folds
-        baseline = torch.zeros(v, dtype=dtype, device=device)
     found = Found(
         torch.zeros(v, dtype=torch.int64, device=device),
         torch.zeros(v, dtype=torch.int64, device=device),
         torch.full((v,), -torch.inf, dtype=dtype, device=device),
         torch.full((n, v), torch.nan, dtype=dtype, device=device),
-        baseline,
+        torch.zeros(v, dtype=dtype, device=device),
     )
-    for i, weights in enumerate(candidates):
-        view = problem.design.at(weights)
-        if kept is None or partial is None:
-            where = slice(None)
-            scores, found.baseline = fold_scores(problem, view, last)
-        else:
-            where = torch.nonzero(kept[i])[:, 0]
-            if not len(where):
-                continue
-            scores, floor = fold_scores(problem.only(where), view, last)
-            scores = scores + partial[i]
-            if i == 0:
-                found.baseline = baseline + floor
-        top, place = scores[:, falling].max(1)
-        found.table[i, where] = top * unit
-        better = top > found.score[where]
-        rows = torch.arange(v, device=device)[where][better]
-        found.score[rows] = top[better]
-        found.candidate[rows] = i
-        found.alpha[rows] = falling[place[better]]
+    first = n if how == "full" else min(n, n_first(candidates.shape[1]))
+    for i in range(first):
+        _try(problem, candidates, i, None, found)
+    done = list(range(first))
+    size = found.baseline.abs() if problem.scoring == "neg_mse" else torch.ones_like(found.baseline)
+    size = torch.where(size > 0, size, 1.0)
+    for _ in range(ROUNDS if first < n else 0):
+        table = fill(candidates, found.table / size)
+        more = cover(table, done, first)
+        for i in more:
+            where = torch.nonzero(among_best(table, done + more, i))[:, 0]
+            if len(where):
+                _try(problem, candidates, i, where, found)
+        done += more
+    unit = problem.responses.score_unit(problem.scoring)
     found.score *= unit
-    found.baseline = found.baseline * unit
+    found.table *= unit
+    found.baseline *= unit
     return found
 
 
-def _rungs(problem: Problem, candidates: torch.Tensor):
-    """Halve on all splits but the last.
-
-    Returns
-    -------
-    kept : bool tensor (n_candidates, n_voxels)
-        The first candidate (equal weights) stays for all.
-    partial : list of tensors (n kept voxels, n_alphas)
-        Scores summed over the splits so far.
-    baseline : tensor (n_voxels,)
-    """
-    v, n, device = problem.responses.n_voxels, len(candidates), problem.design.X.device
-    kept = torch.ones(n, v, dtype=torch.bool, device=device)
-    partial: list[Any] = [0.0] * n
-    baseline = torch.zeros(v, dtype=problem.design.dtype, device=device)
-    for r, fold in enumerate(problem.folds[:-1]):
-        best = torch.full((n, v), -torch.inf, dtype=problem.design.dtype, device=device)
-        for i, weights in enumerate(candidates):
-            where = torch.nonzero(kept[i])[:, 0]
-            if not len(where):
-                continue
-            some = problem if len(where) == v else problem.only(where)
-            scores, floor = fold_scores(some, problem.design.at(weights), [fold])
-            partial[i] = partial[i] + scores
-            best[i, where] = partial[i].amax(1)
-            if i == 0:
-                baseline += floor
-        n_next = max(LEAST, int(np.ceil(n * ENOUGH ** (r + 1))))
-        survivors = torch.zeros_like(kept)
-        survivors.scatter_(0, torch.topk(best, min(n_next, n), dim=0).indices, True)
-        survivors &= kept
-        survivors[0] = True
-        for i in range(n):
-            if isinstance(partial[i], torch.Tensor):
-                partial[i] = partial[i][survivors[i][kept[i]]]
-        kept = survivors
-    return kept, partial, baseline
+def _try(problem: Problem, candidates: torch.Tensor, i: int, where: torch.Tensor | None, found: Found) -> None:
+    """Score candidate ``i`` for the voxels ``where`` (None: all), and note where it is the best so far."""
+    some = problem if where is None else problem.only(where)
+    scores, baseline = fold_scores(some, problem.design.at(candidates[i]), problem.folds)
+    scores /= len(problem.folds)
+    rows = torch.arange(problem.responses.n_voxels, device=scores.device) if where is None else where
+    falling = torch.argsort(problem.alphas, descending=True)  # of equal scores the largest penalty wins
+    top, place = scores[:, falling].max(1)
+    found.table[i, rows] = top
+    found.baseline[rows] = baseline / len(problem.folds)
+    better = top > found.score[rows]
+    rows = rows[better]
+    found.score[rows] = top[better]
+    found.candidate[rows] = i
+    found.alpha[rows] = falling[place[better]]
 
 
 def boundary_of(found: Found, alphas: np.ndarray, scoring: str) -> AlphaBoundary:

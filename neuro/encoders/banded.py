@@ -8,131 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from neuro._check import check_option, check_positive_int
-from neuro.encoders._alphas import auto_alphas, check_alphas, warn_of_edges
+from neuro._check import check_option
+from neuro.encoders._alphas import check_alphas
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._band_design import BandDesign
-from neuro.encoders._band_refine import refine, solve_refined
-from neuro.encoders._band_search import Found, Problem, boundary_of, refit_bands, search, weights_of
-from neuro.encoders._bands import check_weights, sample_weights, take_bands, warn_of_collinear
-from neuro.encoders._chunks import Responses as Chunks
+from neuro.encoders._band_fit import BandSearch
+from neuro.encoders._bands import take_bands
 from neuro.encoders._cv import resolve_form
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
-from neuro.encoders._scores import SCORES
 from neuro.encoders._splits import fold_splits, order_folds
 from neuro.encoders.ridge import FORMS
-
-
-class BandSearch:
-    """The search over band weights that banded and multiple-kernel ridge share; a mix-in of estimators."""
-
-    alphas: Any
-    cv: Any
-    n_iter: int
-    band_weights: Any
-    concentration: Any
-    refine: int
-    halving: bool
-    scoring: str
-    random_state: int | None
-    memory_limit: int
-    n_jobs: int | None
-
-    def _check_options(self) -> None:
-        check_option("scoring", self.scoring, SCORES)
-        check_positive_int("memory_limit", self.memory_limit)
-        check_positive_int("refine", self.refine, 0)
-        if self.refine and self.scoring == "pearson":
-            raise ValueError("refine lowers squared errors and works with scoring 'neg_mse' or 'r2', got 'pearson'.")
-
-    def _candidates(self, n_bands: int) -> np.ndarray:
-        if self.band_weights is None:
-            return sample_weights(self.n_iter, n_bands, self.concentration, self.random_state)
-        return check_weights(self.band_weights, n_bands)
-
-    def _search(
-        self, design: BandDesign, folds: Any, order: Any, Y: torch.Tensor, names: tuple[str, ...], home: Any, flat: bool
-    ):
-        """Search, refine, solve; sets the attributes that do not depend on what a band is.
-
-        Returns
-        -------
-        coef : tensor (n_voxels, p)
-        dual : tensor (n_voxels, n_stimuli) or None
-            Rows in the order they were given.
-        y_mean : tensor (n_voxels,), float64
-        delta : tensor (n_voxels, n_bands), float64
-        """
-        grid = check_alphas(self.alphas)
-        grid = auto_alphas(design.mean_square / design.n_bands) if grid is None else grid
-        device = design.X.device
-        candidates = torch.from_numpy(self._candidates(design.n_bands)).to(device)
-        if design.n_bands > 1:
-            warn_of_collinear(design.similarity().cpu().numpy(), names, stacklevel=5)
-        responses = Chunks(Y, order, bool(design.intercept), design.dtype, device)
-        scaled = torch.from_numpy(grid * design.scale**2).to(device)
-        problem = Problem(design, folds, responses, scaled, self.scoring, self.memory_limit, self.n_jobs, order)
-        found = search(problem, candidates, bool(self.halving))
-        warn_of_edges(boundary_of(found, grid, self.scoring), False, stacklevel=4)
-        delta, score, moved = self._refined(problem, candidates, found)
-        coef, dual = refit_bands(problem, candidates, found)
-        if bool(moved.any()):
-            rows = torch.nonzero(moved)[:, 0]
-            some = Found(
-                *(t[..., rows] for t in (found.candidate, found.alpha, found.score, found.table, found.baseline))
-            )
-            solution = solve_refined(problem.only(rows), candidates, some, delta[rows])
-            if dual is None:
-                coef[rows] = solution * (design.scale / responses.scale)
-            else:
-                coef[rows], dual[rows] = weights_of(problem, solution, delta[rows].exp())
-                # the solution is that of alpha = 1: back to the alpha of weights that sum to 1
-                total = (delta[rows].exp() / design.band_scales).sum(1, keepdim=True)
-                dual[rows] *= total.to(dual.dtype)
-        if dual is not None and design.intercept:
-            dual -= dual.mean(1, keepdim=True)  # the part that centred kernels do not see
-        if dual is not None and order is not None:
-            given = torch.empty_like(dual)
-            given[:, order] = dual
-            dual = given
-        delta = delta + 2 * float(np.log(design.scale))  # penalties of the data, not of the scaled design
-        self._keep_search(design, candidates, grid, found, delta, score, moved, home, flat)
-        return coef, dual, responses.mean, delta
-
-    def _refined(self, problem: Problem, candidates: torch.Tensor, found: Found):
-        if self.refine:
-            return refine(problem, candidates, found, self.refine)
-        weights = (candidates * problem.design.band_scales)[found.candidate]
-        delta = (weights / problem.alphas[found.alpha][:, None]).log()
-        return delta, found.score, torch.zeros_like(found.score, dtype=torch.bool)
-
-    def _keep_search(self, design, candidates, grid, found: Found, delta, score, moved, home, flat: bool) -> None:
-        alphas = torch.from_numpy(grid).to(delta.device)[found.alpha]
-        weights = candidates[found.candidate].clone()
-        if bool(moved.any()):
-            free = (delta[moved] - design.band_scales.log()).exp()
-            alphas[moved] = 1 / free.sum(1)
-            weights[moved] = free / free.sum(1, keepdim=True)
-
-        def keep(t: torch.Tensor) -> Any:
-            return like_input(t[..., 0] if flat else t, home)
-
-        self.alphas_ = like_input(torch.from_numpy(grid), home)
-        self.candidates_ = like_input(candidates, home)
-        self.candidate_ = int(found.candidate[0]) if flat else keep(found.candidate)
-        self.alpha_ = float(alphas[0]) if flat else keep(alphas)
-        self.band_weights_ = keep(weights.T.contiguous())
-        self.deltas_ = keep(delta.T.contiguous())
-        self.cv_scores_ = keep(found.table.double())
-        self.best_score_ = float(score[0]) if flat else keep(score.double())
-        self.refined_ = bool(moved[0]) if flat else keep(moved)
-        self.boundary_ = boundary_of(found, grid, self.scoring)
-        self.band_scales_ = like_input(design.band_scales, home)
-        self.solver_form_ = design.form
 
 
 class BandedRidgeCV(BandSearch, LinearEncoder):
@@ -162,10 +50,12 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
         Steps of gradient descent on every voxel's log weights, from its best candidate. A step that does not improve
         the cross-validated score is taken back. 0 is random search alone. A handful of candidates and steps often
         reaches what a hundred candidates do.
-    halving : bool
-        Score all candidates on the first split only, and on each further split the better half of the rest, per voxel.
-        Cheaper; a voxel may miss its best candidate, which ``refine`` makes up for. Holds up to n_candidates n_voxels
-        n_alphas numbers.
+    search : {"full", "halving"}
+        "full" scores every candidate for every voxel. "halving" scores the first ``n_bands (n_bands + 1) + 4``,
+        predicts the others from them (scores are smooth in the log weights), and scores those that promise most, for
+        the voxels they are promising for; three times. With three bands these are 64 candidates, most of them for
+        few voxels, of whatever number: ``n_iter`` may be large. Scores are true ones, on all splits; where there are
+        no more candidates than are scored first, it is the full search.
     scale_bands : bool
         Bring the bands to the same mean squared norm first, by one factor per band (``band_scales_``), so that equal
         weights mean equal shares whatever the units and widths of the bands.
@@ -189,7 +79,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
     deltas_ : (n_bands, n_voxels)
         ``log(gamma_k band_scales_k / alpha)``: the penalty on the weights of band k is ``exp(-deltas_[k])``.
     cv_scores_ : (n_candidates, n_voxels)
-        Score of each candidate with its best penalty, averaged over splits; NaN where halving left it out.
+        Score of each candidate with its best penalty, averaged over splits; NaN where it was left out.
     best_score_ : (n_voxels,)
         After refinement.
     candidates_ : (n_candidates, n_bands)
@@ -216,6 +106,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = {"shape": rng.standard_normal((200, 10)), "colour": rng.standard_normal((200, 5))}
     >>> Y = X["shape"] @ rng.standard_normal((10, 3)) + 2 * rng.standard_normal((200, 3))
@@ -236,7 +127,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
         band_weights: Any = None,
         concentration: Any = (0.1, 1.0),
         refine: int = 0,
-        halving: bool = False,
+        search: str = "full",
         scale_bands: bool = True,
         scoring: str = "neg_mse",
         fit_intercept: bool = True,
@@ -253,7 +144,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
         self.band_weights = band_weights
         self.concentration = concentration
         self.refine = refine
-        self.halving = halving
+        self.search = search
         self.scale_bands = scale_bands
         self.scoring = scoring
         self.fit_intercept = fit_intercept

@@ -16,11 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from neuro.encoders._alphas import check_alphas
 from neuro.encoders._arrays import like_input, tensor_of
 from neuro.encoders._band_design import KernelDesign
+from neuro.encoders._band_fit import BandSearch
 from neuro.encoders._bands import Bands, check_names, is_named, take_bands
 from neuro.encoders._kernels import check_kernel, check_square, kernel_matrix, warn_of_indefinite
 from neuro.encoders._linear import LinearEncoder, check_fit_data
 from neuro.encoders._splits import fold_splits, order_folds
-from neuro.encoders.banded import BandSearch
 
 SAFE = ("linear", "rbf", "cosine")  # positive semi-definite by construction
 
@@ -156,7 +156,7 @@ class MultipleKernelRidgeCV(KernelSearch):
 
     Parameters
     ----------
-    alphas, cv, n_iter, band_weights, concentration, refine, halving, scoring, fit_intercept, random_state
+    alphas, cv, n_iter, band_weights, concentration, refine, search, scoring, fit_intercept, random_state
         As in ``BandedRidgeCV``, a kernel in the place of a band.
     kernels : str, callable or mapping of name to either
         Kernel of every band, or one for all: those of ``KernelRidgeCV``. A precomputed kernel is a band of n_stimuli
@@ -207,7 +207,7 @@ class MultipleKernelRidgeCV(KernelSearch):
         band_weights: Any = None,
         concentration: Any = (0.1, 1.0),
         refine: int = 0,
-        halving: bool = False,
+        search: str = "full",
         scale_bands: bool = True,
         scoring: str = "neg_mse",
         fit_intercept: bool = True,
@@ -225,7 +225,7 @@ class MultipleKernelRidgeCV(KernelSearch):
         self.band_weights = band_weights
         self.concentration = concentration
         self.refine = refine
-        self.halving = halving
+        self.search = search
         self.scale_bands = scale_bands
         self.scoring = scoring
         self.fit_intercept = fit_intercept

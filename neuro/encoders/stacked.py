@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from neuro._check import check_option, check_positive_int
 from neuro.encoders._alphas import check_alphas
 from neuro.encoders._arrays import array_of, as_tensor, like_input, tensor_of
-from neuro.encoders._bands import gathered_warnings, take_bands
+from neuro.encoders._band_design import cosines
+from neuro.encoders._bands import gathered_warnings, take_bands, warn_of_collinear
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
 from neuro.encoders._scores import SCORES
 from neuro.encoders._splits import fold_splits
@@ -99,6 +100,18 @@ def onto_simplex(x: torch.Tensor) -> torch.Tensor:
     excess = (ordered.cumsum(1) - 1) / torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
     last = (ordered > excess).sum(1, keepdim=True) - 1
     return (x - excess.gather(1, last)).clamp(min=0)
+
+
+def _similarity(X: torch.Tensor, columns: list[torch.Tensor], n_probes: int = 8) -> torch.Tensor:
+    """Cosines (n_bands, n_bands) between what the bands' centred kernels make of a few random vectors."""
+    probes = torch.randn(len(X), n_probes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = []
+    for here in columns:
+        band = X[:, here].double()
+        band = band - band.mean(0)
+        images.append((band @ (band.T @ probes.to(X.device))).flatten())
+    images = torch.stack(images)
+    return cosines(images @ images.T)
 
 
 class StackedRidgeCV(LinearEncoder):
@@ -188,6 +201,11 @@ class StackedRidgeCV(LinearEncoder):
         ------
         ValueError, DuplicateIds, EmptySelection, ShapeMismatch, SplitLeakage
             As ``BandedRidgeCV`` does.
+
+        Warns
+        -----
+        CollinearBandsWarning, AlphaAtBoundaryWarning, RepeatedStimuliWarning
+            As ``BandedRidgeCV`` does.
         """
         check_option("scoring", self.scoring, SCORES)
         check_option("form", self.form, FORMS)
@@ -200,6 +218,8 @@ class StackedRidgeCV(LinearEncoder):
         Y = Y.to(A.device)
         encoders: dict[str, RidgeCV] = {}
         columns = [torch.from_numpy(c).to(A.device) for c in bands.columns]
+        if len(columns) > 1:
+            warn_of_collinear(_similarity(A, columns).cpu().numpy(), bands.names)
         residuals = []
         with gathered_warnings("feature spaces"):
             for name, here in zip(bands.names, columns, strict=True):

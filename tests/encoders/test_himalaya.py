@@ -9,6 +9,7 @@ import pytest
 from sklearn.model_selection import KFold
 
 from neuro.encoders import RidgeCV
+from neuro.encoders.banded import BandedRidgeCV
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
 ALPHAS = np.logspace(-2, 5, 12)
@@ -69,3 +70,24 @@ def test_float32_takes_its_penalties(planted, himalaya):
     theirs = himalaya.ridge.RidgeCV(ALPHAS.astype(np.float32), cv=cv, fit_intercept=True).fit(X, Y)
     assert np.mean(np.isclose(ours.alpha_, theirs.best_alphas_)) > 0.99
     np.testing.assert_allclose(ours.best_score_, np.ravel(theirs.cv_scores_), rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_single_precision_bands_take_its_candidates_and_penalties(planted, himalaya, form):
+    X, Y = planted(300, 80, 200, dtype=np.float32)
+    Xs = {"a": X[:, :30] - X[:, :30].mean(0), "b": X[:, 30:] - X[:, 30:].mean(0)}
+    Y = Y - Y.mean(0)
+    gammas = np.array([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [1 - 1e-6, 1e-6], [1e-9, 1 - 1e-9]], np.float32)
+    ours = BandedRidgeCV(ALPHAS, KFold(5), band_weights=gammas, scale_bands=False, fit_intercept=False, form=form).fit(
+        Xs, Y
+    )
+    kernels = np.stack([x @ x.T for x in Xs.values()])
+    theirs = himalaya.kernel_ridge.MultipleKernelRidgeCV(
+        kernels="precomputed",
+        cv=KFold(5),
+        solver_params={"n_iter": gammas, "alphas": ALPHAS.astype(np.float32), "progress_bar": False},
+    ).fit(kernels, Y)
+    same = np.isclose(ours.deltas_, theirs.deltas_, atol=1e-3).all(0)
+    assert same.mean() > 0.98
+    np.testing.assert_allclose(ours.best_score_, theirs.cv_scores_.max(0), rtol=1e-4)
+    np.testing.assert_allclose(ours.predict(Xs)[:, same], theirs.predict(kernels)[:, same], atol=2e-3)

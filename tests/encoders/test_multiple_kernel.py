@@ -17,6 +17,7 @@ from neuro.encoders._kernels import IndefiniteKernelWarning
 from neuro.encoders.banded import BandedRidgeCV
 from neuro.encoders.kernel import KernelRidgeCV
 from neuro.encoders.multiple_kernel import MultipleKernelRidgeCV
+from neuro.errors import DuplicateIds, EmptySelection, ShapeMismatch
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning"),
@@ -34,7 +35,9 @@ def data():
     return X, Y + rng.standard_normal((60, 5)) + 2
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_bands": False}, {"halving": True}, {"refine": 4, "n_iter": 5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale_bands": False}, {"search": "halving", "n_iter": 30}, {"refine": 4, "n_iter": 5}]
+)
 def test_linear_kernels_are_banded_ridge(data, options):
     X, Y = data
     options = {"n_iter": 8, **options}
@@ -150,6 +153,16 @@ def test_bad_input(data):
         MultipleKernelRidgeCV(kernels="gauss").fit(X, Y)
     with pytest.raises(ValueError, match="2 bands"):
         MultipleKernelRidgeCV(band_weights=[[1.0, 1.0, 1.0]]).fit(X, Y)
+    with pytest.raises(ValueError, match="2 are in none"):
+        MultipleKernelRidgeCV(bands={"a": slice(0, 4)}).fit(X["a"], Y)
+    with pytest.raises(DuplicateIds, match="column 3"):
+        MultipleKernelRidgeCV(bands={"a": slice(0, 4), "b": slice(3, 6)}).fit(X["a"], Y)
+    with pytest.raises(EmptySelection, match="'b' has no columns"):
+        MultipleKernelRidgeCV().fit({"a": X["a"], "b": X["b"][:, :0]}, Y)
+    with pytest.raises(ShapeMismatch, match="same stimuli"):
+        MultipleKernelRidgeCV().fit({"a": X["a"], "b": X["b"][:-1]}, Y)
+    with pytest.raises(ValueError, match="'full' or 'halving'"):
+        MultipleKernelRidgeCV(search="half").fit(X, Y)
     with pytest.warns(CollinearBandsWarning):
         MultipleKernelRidgeCV(n_iter=2).fit({"a": X["a"], "b": -2 * X["a"]}, Y)
     with pytest.warns(IndefiniteKernelWarning, match="'b'"):

@@ -14,8 +14,9 @@ from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neuro.encoders import AlphaAtBoundaryWarning, RidgeCV
+from neuro.encoders._bands import CollinearBandsWarning
 from neuro.encoders.stacked import StackedRidgeCV, _all_supports, _projected_gradient, simplex_weights
-from neuro.errors import DuplicateIds, ShapeMismatch
+from neuro.errors import DuplicateIds, EmptySelection, ShapeMismatch
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning"),
@@ -163,10 +164,27 @@ def test_bad_input(data):
         simplex_weights(np.eye(3))
     with pytest.raises(ValueError, match="1 of 6 voxels"):
         StackedRidgeCV().fit(X, np.where(np.arange(6) == 1, np.nan, Y))
-    twice = StackedRidgeCV().fit({"a": X["a"], "again": X["a"]}, Y)
-    np.testing.assert_allclose(twice.stack_weights_, 0.5, atol=1e-6)  # collinear: any split is right
+    with pytest.raises(ShapeMismatch, match="same stimuli"):
+        StackedRidgeCV().fit({"a": X["a"], "b": X["b"][:-1]}, Y)
+    with pytest.raises(EmptySelection, match="at least one"):
+        StackedRidgeCV().fit({}, Y)
     constant = StackedRidgeCV().fit(X, np.where(np.arange(6) == 1, 3.0, Y))
     np.testing.assert_allclose(constant.predict(X)[:, 1], 3.0)
+
+
+def test_collinear_spaces_warn_and_share(data):
+    X, Y = data
+    with pytest.warns(CollinearBandsWarning, match=r"1 of 3 pairs.*'a' and 'again'"):
+        twice = StackedRidgeCV().fit({"a": X["a"], "b": X["b"], "again": 1 - 2 * X["a"]}, Y)
+    np.testing.assert_allclose(twice.stack_weights_[0], twice.stack_weights_[2], atol=1e-3)
+    np.testing.assert_allclose(
+        twice.predict({"a": X["a"], "b": X["b"], "again": 1 - 2 * X["a"]}),
+        StackedRidgeCV().fit({"a": X["a"], "b": X["b"]}, Y).predict({"a": X["a"], "b": X["b"]}),
+        atol=1e-4,
+    )
+    wide = np.random.default_rng(0).standard_normal((90, 200))
+    with pytest.warns(CollinearBandsWarning):
+        StackedRidgeCV().fit({"a": wide, "b": wide[:, ::-1]}, Y)
 
 
 @pytest.mark.filterwarnings("default::neuro.encoders.AlphaAtBoundaryWarning")
