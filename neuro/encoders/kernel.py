@@ -88,7 +88,7 @@ class KernelRidgeCV(KernelSearch):
         self.n_jobs = n_jobs
 
     # one kernel: nothing to search
-    n_iter, band_weights, concentration, refine, halving, scale_bands, bands = 1, None, 1.0, 0, False, False, None
+    n_iter, band_weights, concentration, refine, scale_bands, bands = 1, None, 1.0, 0, False, None
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> KernelRidgeCV:
         """Choose penalties and fit.
