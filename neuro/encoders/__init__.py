@@ -12,6 +12,7 @@
 - ``InContextEncoder``: a trained network turns a few images of a new person into weights for every voxel;
   ``InContextConfig``, ``train_in_context``, ``three_stages``, ``SyntheticVoxels``, ``SubjectVoxels`` train one
 - ``fit_voxel_chunks``: chunks of voxels on any number of processes or machines, one fitted estimator
+- ``phantom_network``: the one that ships; ``text_selectivity``: which voxels answer to what a sentence says
 - ``TimeResolvedRidgeCV``: a ridge for every site and time after an event (SEEG, MEG); ``average_windows``
 - ``joint_beats_parts``: do joint image-text features beat each part and their linear union, site by site?
 - ``Encoder``: image in, brain out: any of these and the network of its features as one differentiable function
@@ -36,6 +37,7 @@ from neuro.encoders.chunked import fit_voxel_chunks as fit_voxel_chunks
 from neuro.encoders.encoder import Encoder as Encoder
 from neuro.encoders.factorised import FactorisedEncoder as FactorisedEncoder
 from neuro.encoders.in_context import InContextEncoder as InContextEncoder
+from neuro.encoders.in_context import phantom_network as phantom_network
 from neuro.encoders.in_context_baseline import published_ridge_baseline as published_ridge_baseline
 from neuro.encoders.in_context_config import InContextConfig as InContextConfig
 from neuro.encoders.in_context_synthetic import SubjectVoxels as SubjectVoxels
@@ -54,6 +56,8 @@ from neuro.encoders.ridge import Ridge as Ridge
 from neuro.encoders.ridge import RidgeCV as RidgeCV
 from neuro.encoders.routing import RoutingAgreement as RoutingAgreement
 from neuro.encoders.routing import routing_agreement as routing_agreement
+from neuro.encoders.selectivity import TextSelectivity as TextSelectivity
+from neuro.encoders.selectivity import text_selectivity as text_selectivity
 from neuro.encoders.split_scores import split_scores as split_scores
 from neuro.encoders.stacked import StackedRidgeCV as StackedRidgeCV
 from neuro.encoders.stacked import simplex_weights as simplex_weights

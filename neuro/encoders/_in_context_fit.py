@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from neuro._check import check_positive_int
+from neuro.encoders._arrays import array_of, as_tensor, tensor_of
 from neuro.encoders._in_context_network import InContextNetwork
+from neuro.errors import ShapeMismatch
 
 UNIT = 1e-2  # half-precision embeddings of unit length are off by less
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -94,6 +97,42 @@ def scale_of(Y: torch.Tensor, standardize: bool) -> tuple[torch.Tensor, torch.Te
     if standardize:
         return mean, torch.where(constant, one, sd), constant
     return torch.where(constant, mean, torch.zeros_like(mean)), one, constant
+
+
+def size_of_contexts(n: int, n_bootstrap: Any, context_size: Any, least: int) -> int:
+    """Return how many of ``n`` images are read at once, or say why they cannot be."""
+    many = check_positive_int("n_bootstrap", n_bootstrap) > 1
+    size = (200 if many else n) if context_size is None else check_positive_int("context_size", context_size)
+    if size > n or (many and size == n):
+        raise ValueError(
+            f"context_size must be below the {n:,} images given, got {size:,}"
+            f"{': all of several contexts would be the same' if many and size == n else ''}."
+        )
+    if size < least:
+        raise ValueError(
+            f"the context has {size:,} images, but the network was trained with at least {least}. "
+            "Give more images, or a network trained with shorter contexts."
+        )
+    return size
+
+
+def weights_on_texts(coef: Any, intercept: Any, texts: Any, kind: str) -> Any:
+    """Return the cosine of weights (n_voxels, n_features) with texts (n_texts, n_features), or what they predict."""
+    T = (texts.detach() if isinstance(texts, torch.Tensor) else as_tensor(np.atleast_2d(texts))).to(torch.float64)
+    W = tensor_of(coef, T.device).double()
+    if T.ndim != 2 or T.shape[1] != W.shape[-1]:
+        raise ShapeMismatch(
+            f"text_embeddings must be (n_texts, {W.shape[-1]}), in the space of the images' embeddings; "
+            f"got {tuple(T.shape)}."
+        )
+    lengths_of("text_embeddings", T)
+    T = torch.nn.functional.normalize(T, dim=1)
+    if kind == "cosine":
+        out = torch.nn.functional.normalize(W, dim=-1) @ T.T
+    else:
+        out = W @ T.T + torch.as_tensor(array_of(intercept), device=T.device)[..., None]
+    out = out.to(tensor_of(coef).dtype)
+    return out if isinstance(texts, torch.Tensor) else out.numpy()
 
 
 def lengths_of(name: str, X: torch.Tensor) -> torch.Tensor:

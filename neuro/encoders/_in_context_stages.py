@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from neuro._check import check_option, check_positive_int
 
 SOURCES = ("synthetic", "real")
+SPREADS = ("uniform", "log")
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,11 @@ class Stage:
     source : {"synthetic", "real"}
     n_steps : int
     context : (smallest, largest)
-        Sizes of contexts, drawn uniformly per step.
+        Sizes of contexts, drawn per step.
+    spread : {"uniform", "log"}
+        Uniformly, as published, or uniformly on a log scale: large contexts cost in proportion to their size.
     n_queries : int
-        Images whose responses are predicted.
+        Images whose responses are predicted; next to the context they cost nothing.
     voxels : int
         Per step (and process).
     lr, lr_end : float
@@ -41,6 +46,7 @@ class Stage:
     source: str
     n_steps: int
     context: tuple[int, int]
+    spread: str = "uniform"
     n_queries: int = 100
     voxels: int = 80
     lr: float = 1e-3
@@ -51,6 +57,7 @@ class Stage:
 
     def __post_init__(self):
         check_option("source", self.source, SOURCES)
+        check_option("spread", self.spread, SPREADS)
         for name in ("n_steps", "n_queries", "voxels"):
             check_positive_int(name, getattr(self, name))
         if len(self.context) != 2 or not 1 <= self.context[0] <= self.context[1]:
@@ -58,6 +65,13 @@ class Stage:
         object.__setattr__(self, "context", tuple(int(c) for c in self.context))
         if not 0 <= self.lr_end <= self.lr:
             raise ValueError(f"lr_end must lie between 0 and lr = {self.lr}, got {self.lr_end}.")
+
+    def size_of_context(self, rng: np.random.Generator) -> int:
+        """Draw the size of a step's context."""
+        low, high = self.context
+        if self.spread == "uniform":
+            return int(rng.integers(low, high + 1))
+        return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
     def lr_at(self, step: int) -> float:
         """Learning rate of a step."""

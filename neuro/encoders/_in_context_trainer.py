@@ -39,10 +39,13 @@ class Trainer:
     def step(self, stage: Stage, source: VoxelSource, number: int, step: int) -> torch.Tensor:
         """Take one step and return its loss."""
         self.network.train()
-        size = int(np.random.default_rng([self.seed, number, step]).integers(stage.context[0], stage.context[1] + 1))
+        size = stage.size_of_context(np.random.default_rng([self.seed, number, step]))
         rng = np.random.default_rng([self.seed, number, step, 1 + self.process])
-        X, Y, _ = source.draw(stage.voxels, size + stage.n_queries, rng)
-        X, Y = torch.from_numpy(X).to(self.device), torch.from_numpy(Y).to(self.device)
+        draw = source.draw(stage.voxels, size + stage.n_queries, rng)
+        X, Y = torch.from_numpy(draw.X).to(self.device), torch.from_numpy(draw.Y).to(self.device)
+        target = Y[:, size:]
+        if draw.weights is not None:  # without noise: the same minimum, from steadier gradients
+            target = apply_weights(torch.from_numpy(draw.weights).to(X), X[size:])
         self.optimizer.param_groups[0]["weight_decay"] = stage.weight_decay
         for group in self.optimizer.param_groups:
             group["lr"] = stage.lr_at(step)
@@ -52,7 +55,7 @@ class Trainer:
                 torch.manual_seed(int(rng.integers(2**62)))
             with self._mixed():
                 weights = self.network(X[:size], Y[:, :size])
-            loss = (apply_weights(weights.float(), X[size:]) - Y[:, size:]).square().mean()
+            loss = (apply_weights(weights.float(), X[size:]) - target).square().mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward() if self.accelerator is None else self.accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -21,16 +21,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import as_rng, check_option, check_positive_int
 from neuro._files import atomic_path
-from neuro.encoders._arrays import array_of, as_tensor, check_device, like_input, tensor_of
+from neuro.encoders._arrays import array_of, check_device, like_input, tensor_of
 from neuro.encoders._in_context_files import load_checkpoint, load_network, save_network
 from neuro.encoders._in_context_fit import (
     PRECISIONS,
     Runner,
     context_attention,
     context_weights,
-    lengths_of,
+    size_of_contexts,
     unit_rows,
     warn_of_scale,
+    weights_on_texts,
 )
 from neuro.encoders._in_context_fit import ResponseScaleWarning as ResponseScaleWarning
 from neuro.encoders._in_context_network import InContextNetwork
@@ -39,6 +40,7 @@ from neuro.encoders.in_context_config import InContextConfig
 from neuro.errors import ShapeMismatch
 
 FITTED = "fitted.safetensors"
+PHANTOM = Path(__file__).parent / "weights" / "phantom_in_context"
 OPTIONS = (
     "normalize",
     "standardize",
@@ -56,8 +58,9 @@ class InContextEncoder(LinearEncoder):
 
     Parameters
     ----------
-    network : InContextNetwork, or path to a folder that ``save`` or ``train_in_context`` wrote
-        For released checkpoints see :meth:`from_checkpoint`.
+    network : InContextNetwork, "phantom", or path to a folder that ``save`` or ``train_in_context`` wrote
+        "phantom" is the network that ships, see :func:`phantom_network`. For released checkpoints see
+        :meth:`from_checkpoint`.
     normalize : bool
         Bring embeddings to unit length, which networks expect, in ``fit`` and ``predict``. Otherwise embeddings of
         other lengths are refused: ``coef_`` belongs to unit embeddings.
@@ -159,7 +162,9 @@ class InContextEncoder(LinearEncoder):
                 f"X must have {config.n_features} features, as the network was made for"
                 f"{f' ({config.embedding})' if config.embedding else ''}, got {A.shape[1]}."
             )
-        size = self._size_of_contexts(len(A), config)
+        check_option("precision", self.precision, PRECISIONS)
+        check_positive_int("memory_limit", self.memory_limit)
+        size = size_of_contexts(len(A), self.n_bootstrap, self.context_size, config.min_context)
         A = unit_rows(A, self.normalize)
         if not self.standardize:
             warn_of_scale(Y)
@@ -197,22 +202,7 @@ class InContextEncoder(LinearEncoder):
         """
         check_is_fitted(self)
         check_option("kind", kind, ("cosine", "response"))
-        given = text_embeddings
-        T = (given.detach() if isinstance(given, torch.Tensor) else as_tensor(np.atleast_2d(given))).to(torch.float64)
-        if T.ndim != 2 or T.shape[1] != self.n_features_in_:
-            raise ShapeMismatch(
-                f"text_embeddings must be (n_texts, {self.n_features_in_}), in the space of the images' embeddings; "
-                f"got {tuple(T.shape)}."
-            )
-        lengths_of("text_embeddings", T)
-        T = torch.nn.functional.normalize(T, dim=1)
-        coef = tensor_of(self.coef_, T.device).double()
-        if kind == "cosine":
-            out = torch.nn.functional.normalize(coef, dim=-1) @ T.T
-        else:
-            out = coef @ T.T + torch.as_tensor(array_of(self.intercept_), device=T.device)[..., None]
-        out = out.to(tensor_of(self.coef_).dtype)
-        return out if isinstance(given, torch.Tensor) else out.numpy()
+        return weights_on_texts(self.coef_, self.intercept_, text_embeddings, kind)
 
     def context_attention(self, layer: int | str = "mean", voxels: Any = None) -> Any:
         """Say which context images a voxel's weights were read from.
@@ -226,9 +216,10 @@ class InContextEncoder(LinearEncoder):
 
         Returns
         -------
-        array or tensor (n_voxels, n_images)
-            Attention, averaged over heads, of the token that becomes the weights. Rows sum to less than 1: the rest
-            goes to the learned tokens. It says where the network looked, not what would change if an image were absent.
+        array or tensor (n_voxels, n_images), or (n_images,) if fitted to flat responses
+            Attention, averaged over heads, of the token that becomes the weights; rows as in ``voxels``, columns as in
+            ``X_context_``. Rows sum to less than 1: the rest goes to the learned tokens. It says where the network
+            looked, not what would change if an image were absent.
         """
         check_is_fitted(self)
         network = self._network()
@@ -320,34 +311,37 @@ class InContextEncoder(LinearEncoder):
         if isinstance(self.network, (str, os.PathLike)):
             cached = self.__dict__.get("_loaded")
             if cached is None or cached[0] != os.fspath(self.network):
-                self._loaded = cached = (os.fspath(self.network), load_network(self.network)[0])
+                folder = PHANTOM if self.network == "phantom" else self.network
+                self._loaded = cached = (os.fspath(self.network), load_network(folder)[0])
             return cached[1]
         raise TypeError(
-            "network must be a trained InContextNetwork or the folder of one, got "
+            "network must be a trained InContextNetwork, the folder of one, or 'phantom', got "
             f"{type(self.network).__name__}. Train one with train_in_context, or read a released checkpoint with "
             "InContextEncoder.from_checkpoint."
         )
-
-    def _size_of_contexts(self, n: int, config: InContextConfig) -> int:
-        check_option("precision", self.precision, PRECISIONS)
-        check_positive_int("memory_limit", self.memory_limit)
-        many = check_positive_int("n_bootstrap", self.n_bootstrap) > 1
-        size = (
-            (200 if many else n) if self.context_size is None else check_positive_int("context_size", self.context_size)
-        )
-        if size > n or (many and size == n):
-            raise ValueError(
-                f"context_size must be below the {n:,} images given, got {size:,}"
-                f"{': all of several contexts would be the same' if many and size == n else ''}."
-            )
-        if size < config.min_context:
-            raise ValueError(
-                f"the context has {size:,} images, but the network was trained with at least {config.min_context}. "
-                "Give more images, or a network trained with shorter contexts."
-            )
-        return size
 
     def _voxels_at_once(self, run: Runner, n_context: int, attention: bool = False) -> int:
         if self.voxel_batch is not None:
             return check_positive_int("voxel_batch", self.voxel_batch)
         return run.voxels_at_once(n_context, self.memory_limit, attention)
+
+
+def phantom_network(**settings: Any) -> InContextEncoder:
+    """Return an encoder over the network that ships: trained on simulated subjects, to try, check and learn with.
+
+    It reads contexts of unit phantom-clip embeddings (``Extractor("phantom-clip")``, layer "output", 128 numbers) and
+    z-scored responses of phantom subjects (``write_phantom``). ``metrics.json`` in its folder says how it was trained
+    (``scripts/train_phantom_in_context.py``) and how it compares with ridge regression on a subject it has never seen.
+    It knows nothing about real brains.
+
+    Parameters
+    ----------
+    **settings
+        Of :class:`InContextEncoder`.
+
+    Examples
+    --------
+    >>> phantom_network().fit(np.eye(128)[:40], np.random.default_rng(0).standard_normal((40, 3))).coef_.shape
+    (3, 128)
+    """
+    return InContextEncoder("phantom", **settings)

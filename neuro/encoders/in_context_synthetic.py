@@ -161,6 +161,10 @@ class SyntheticVoxels:
         """How many images one draw can hold."""
         return len(self._images[int(validation)])
 
+    def pool(self) -> np.ndarray:
+        """Return the training images' embeddings (n_images, n_features), of unit length."""
+        return self._images[0]
+
     def describe(self) -> dict[str, Any]:
         """What identifies the source."""
         from neuro._files import fingerprint

@@ -5,9 +5,9 @@ lowers, averaged over voxels and query images,
 
     (y - w . x - b)^2,        [w, b] = network(context)
 
-Stages: synthetic voxels with contexts of one size; synthetic voxels with contexts of all sizes; measured voxels of
-other subjects. Randomness depends on the seed, the stage and the step alone, so a run that was interrupted ends where
-it would have ended.
+where y is a measured response, or a synthetic one before noise, which has the same minimum. Stages: synthetic voxels
+with contexts of one size; synthetic voxels with contexts of all sizes; measured voxels of other subjects. Randomness
+depends on the seed, the stage and the step alone, so a run that was interrupted ends where it would have ended.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from neuro.encoders._in_context_fit import PRECISIONS
 from neuro.encoders._in_context_network import InContextNetwork
 from neuro.encoders._in_context_stages import Stage as Stage
 from neuro.encoders._in_context_stages import three_stages as three_stages
+from neuro.encoders._in_context_start import start_from
 from neuro.encoders._in_context_state import load_state, restore, save_state
 from neuro.encoders._in_context_trainer import Trainer
 from neuro.encoders.in_context_config import InContextConfig
 from neuro.encoders.in_context_synthetic import SubjectVoxels, SyntheticVoxels, VoxelSource
 from neuro.errors import ShapeMismatch
+
+STARTS = ("random", "data")
 
 
 @dataclass
@@ -54,6 +57,7 @@ def train_in_context(
     stages: Sequence[Stage] | None = None,
     synthetic: Any = "clusters",
     validation: Any = None,
+    start: str = "random",
     seed: int = 0,
     device: Any = None,
     precision: str = "float32",
@@ -81,6 +85,9 @@ def train_in_context(
         subjects' ridge weights.
     validation : as ``subjects``, optional
         Subjects to validate measured stages on; by default images kept apart.
+    start : {"random", "data"}
+        Initial values: random, or with the first and last stage in coordinates in which images vary equally and weights
+        are spread as the (synthetic or measured) voxels' are, which a small network learns sooner from.
     seed : int
         Of initial weights, draws and dropout.
     device : str, torch.device or None
@@ -124,6 +131,7 @@ def train_in_context(
     Yu et al. (2025), arXiv 2505.15813; the synthetic stage, whose program was not released, is our own.
     """
     began = time.monotonic()
+    check_option("start", start, STARTS)
     check_option("precision", precision, [p for p in PRECISIONS if p != "float16"])
     check_positive_int("validate_every", validate_every)
     check_positive_int("n_validation", n_validation)
@@ -137,6 +145,7 @@ def train_in_context(
     identity = {
         "config": config.to_dict(),
         "stages": [asdict(s) for s in stages],
+        "start": start,
         "seed": seed,
         "data": {k: s.describe() for k, s in sources.items()},
         "validation": [validate_every, n_validation],
@@ -145,14 +154,18 @@ def train_in_context(
         accelerator = require("accelerate", "training on several GPUs").Accelerator()
     trainer = Trainer(config, seed, device, precision, accelerator)
     report = _reporter(progress, trainer.main)
-    start = {"step": 0, "best": None, "waited": 0, "loss": [0.0, 0]}
-    position: dict[str, Any] = {"stage": 0, **start, "history": [], "identity": identity}
+    fresh = {"step": 0, "best": None, "waited": 0, "loss": [0.0, 0]}
+    position: dict[str, Any] = {"stage": 0, **fresh, "history": [], "identity": identity}
     found = load_state(folder, identity) if resume else None
     if found is not None:
         position = found[0]
         restore(trainer.bare, trainer.optimizer, found[1])
         report(f"going on after stage {position['stage']} and {position['step']} steps")
-    elif trainer.main:
+    elif start == "data":
+        source: Any = sources.get("synthetic", sources.get("real"))
+        weights = source.sample_weights(4096, seed) if "synthetic" in sources else source.ridge_weights()
+        start_from(trainer.bare, source.pool(), weights, seed)
+    if found is None and trainer.main:
         save_network(trainer.bare, folder, training=[], stage="untrained")
     finished = True
     while position["stage"] < len(stages) and finished:
@@ -184,7 +197,7 @@ def train_in_context(
                 break
         position["loss"] = [float(total), count]
         if finished:
-            position |= {"stage": number + 1, **start}
+            position |= {"stage": number + 1, **fresh}
         if trainer.main:
             save_state(folder, trainer.bare, trainer.optimizer, position)
     if accelerator is not None:

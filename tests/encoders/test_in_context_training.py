@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from neuro.encoders._in_context_network import InContextNetwork
+from neuro.encoders._in_context_trainer import Trainer
 from neuro.encoders.in_context import InContextEncoder
 from neuro.encoders.in_context_config import InContextConfig
 from neuro.encoders.in_context_synthetic import SubjectVoxels, SyntheticVoxels
@@ -58,6 +59,30 @@ def test_three_stages_are_the_published_ones():
     assert [s.name for s in three_stages((10, 0, 5))] == ["pretrain", "finetune"]
     assert stages[0].lr_at(200) == pytest.approx(1e-3, rel=1e-2)
     assert stages[0].lr_at(stages[0].n_steps) == pytest.approx(1e-5)
+
+
+def test_sizes_of_contexts_are_spread_as_asked():
+    rng = np.random.default_rng(0)
+    for spread, middle in (("uniform", 250), ("log", 100)):
+        sizes = [Stage("a", "real", 5, (20, 499), spread).size_of_context(rng) for _ in range(4000)]
+        assert (min(sizes), max(sizes)) == (20, 499)
+        assert np.mean(np.array(sizes) <= middle) == pytest.approx(0.5, abs=0.04)
+    assert Stage("a", "real", 5, (7, 7), "log").size_of_context(rng) == 7
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_synthetic_voxels_are_scored_without_their_noise(pool, repeats):
+    """What is to be lowered does not hold the noise of the queries; the context does."""
+    source = SyntheticVoxels(pool, "clusters", ceiling=(2.0, 200.0), repeats=repeats)  # a hundredth is signal
+    stage = Stage("a", "synthetic", 5, (30, 30), n_queries=50, voxels=64)
+    trainer = Trainer(CONFIG, 0, None, "float32", None)
+    draw = source.draw(64, 80, np.random.default_rng([0, 0, 0, 1]))
+    with torch.no_grad():
+        weights = trainer.bare(torch.from_numpy(draw.X[:30]), torch.from_numpy(draw.Y[:, :30])).numpy()
+    signal = draw.weights[:, :-1] @ draw.X[30:].T + draw.weights[:, -1:]
+    predicted = weights[:, :-1] @ draw.X[30:].T + weights[:, -1:]
+    loss = trainer.step(stage, source, 0, 0)
+    assert loss.item() == pytest.approx(((predicted - signal) ** 2).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("prior", ["isotropic", "clusters", "empirical"])
@@ -374,12 +399,15 @@ def test_initial_weights_follow_the_seed(subjects, tmp_path):
 def test_script_trains_and_goes_on(tmp_path):
     path = Path(__file__).parents[2] / "scripts" / "train_phantom_in_context.py"
     main = runpy.run_path(str(path))["main"]
-    sizes = ["--subjects", "2", "--images", "200", "--context", "10", "30", "--sizes", "10", "30", "--draws", "1"]
-    steps = ["--steps", "2", "2", "2", "--voxels", "4", "--threads", "1"]
+    sizes = ["--subjects", "3", "--images", "150", "--context", "10", "30", "--sizes", "10", "30", "--draws", "1"]
+    steps = ["--steps", "2", "2", "2", "--voxels", "4", "--queries", "10", "--threads", "1"]
     first = main(["--out", str(tmp_path), *sizes, *steps, "--minutes", "0"])
     assert not first["finished"]
-    last = main(["--out", str(tmp_path), *sizes, *steps])
+    last = main(["--out", str(tmp_path), "--ship", str(tmp_path / "shipped"), *sizes, *steps])
     assert last["finished"]
     assert [row["stage"] for row in last["training"]] == ["pretrain", "extend", "finetune"]
     assert set(last["explained_variance"]["30"]) == {"in_context", "in_context_shuffled", "ridge", "published_ridge"}
     assert InContextEncoder.load(tmp_path / "network").network.config.min_context == 10
+    shipped = InContextEncoder.load(tmp_path / "shipped")
+    assert same(shipped.network, InContextEncoder.load(tmp_path / "network").network)
+    assert json.loads((tmp_path / "shipped" / "metrics.json").read_text())["finished"]
