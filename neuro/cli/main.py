@@ -118,11 +118,28 @@ def build_parser() -> argparse.ArgumentParser:
     encode = verb(
         "encode",
         verbs.encode,
-        "Fit voxelwise ridge from a feature store to a matrix of responses and score it on held-out images.",
-        "neuro encode --features features/ --layer layer4 --responses betas.npy --output encoded/",
+        "Fit an encoder from layers of a feature store to a matrix of responses and score it on held-out images.",
+        "neuro encode --features features/ --layer layer4 --responses betas.npy --output encoded/\n"
+        "  neuro encode --encoder banded --layer layer1 layer4 --features features/ --responses betas.npy --output b/",
     )
     encode.add_argument("--features", required=True, help="folder of a feature store")
-    encode.add_argument("--layer", required=True)
+    encode.add_argument(
+        "--encoder", default="ridge", metavar="KIND",
+        help="ridge (default), kernel, banded, multiple-kernel, stacked, receptive-field, factorised, attention, "
+        "in-context",
+    )  # fmt: skip
+    encode.add_argument(
+        "--layer", required=True, nargs="+", help="one or several; for banded, multiple-kernel and stacked: the bands"
+    )
+    encode.add_argument("--network", help="in-context: folder of a trained network, or phantom")
+    encode.add_argument(
+        "--option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the encoder, such as n_iter=20 extent=8.4",
+    )
     encode.add_argument("--responses", required=True, help=".npy, .npz, .h5 or .mat, one row per image of the store")
     encode.add_argument("--key", help="variable inside the file")
     encode.add_argument("--transpose", action="store_true", help="the file holds (n_voxels, n_images)")

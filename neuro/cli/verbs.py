@@ -174,7 +174,7 @@ def features(args: argparse.Namespace, say: Say) -> dict[str, Any]:
 
 
 def encode(args: argparse.Namespace, say: Say) -> dict[str, Any]:
-    """Fit and score ridge from a store."""
+    """Fit and score an encoder from a store."""
     from neuro.study.quick import encode_files
 
     found = encode_files(
@@ -182,10 +182,35 @@ def encode(args: argparse.Namespace, say: Say) -> dict[str, Any]:
         args.layer,
         args.responses,
         args.output,
+        encoder=args.encoder,
+        network=args.network,
+        options=parse_options(args.option),
         key=args.key,
         transpose=args.transpose,
         folds=args.folds,
         seed=args.seed,
     )
     say(f"median r {found['median_r']:.3f} over {found['n_voxels']:,} voxels -> {args.output}")
+    for name, share in found.get("shares", {}).items():
+        say(f"  {name}: {share:.3f} of the variance (mean over voxels)")
     return found
+
+
+def parse_options(given: list[str]) -> dict[str, Any]:
+    """Return options written as name=value; values are TOML, or else text.
+
+    >>> parse_options(["n_iter=10", "scoring=r2", "alphas=[1, 10]"])
+    {'n_iter': 10, 'scoring': 'r2', 'alphas': [1, 10]}
+    """
+    import tomllib
+
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ValueError(f"expected an option as name=value, got {text!r}.")
+        try:
+            options[name.strip()] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            options[name.strip()] = value.strip()
+    return options

@@ -12,6 +12,11 @@
 :func:`to_fsaverage5`          values of voxels or vertices onto that mesh
 :func:`is_mni_like`            whether voxels lie on the template's cortex
 :func:`contact_sheet`          stimuli with captions
+:func:`unique_variance_bars`   what each feature space adds, per region
+:func:`unique_variance_scatter`what two feature spaces add to each voxel
+:func:`unique_variance_triangle`shares of three feature spaces, a dot per voxel
+:func:`rgb_surface_map`        shares of three feature spaces as colours of the cortex
+:func:`efficiency_curves`      scores against the number of training images
 :func:`routing_maps_figure`    where each area looks in each image
 :func:`routing_scores_figure`  attention against fixed windows, per area
 :func:`rdm_images`             dissimilarity matrices side by side
@@ -27,6 +32,7 @@
 
 from neuro.plotting.best_layer import best_layer_by_roi
 from neuro.plotting.cortex import is_mni_like, load_fsaverage5, to_fsaverage5
+from neuro.plotting.efficiency import efficiency_curves
 from neuro.plotting.heatmap import layer_roi_heatmap
 from neuro.plotting.images import contact_sheet
 from neuro.plotting.model_comparison import layer_curves, model_bars
@@ -37,12 +43,22 @@ from neuro.plotting.routing import routing_maps_figure, routing_scores_figure
 from neuro.plotting.style import metric_label, model_styles, new_figure, short_names
 from neuro.plotting.surface import surface_map
 from neuro.plotting.topology import lu_triangle, representation_graph, transform_curves
+from neuro.plotting.variance_partition import (
+    band_colours,
+    rgb_surface_map,
+    ternary_shares,
+    unique_variance_bars,
+    unique_variance_scatter,
+    unique_variance_triangle,
+)
 from neuro.plotting.volume import volume_map
 from neuro.plotting.voxelwise import noise_ceiling_scatter, voxel_histograms
 
 __all__ = [
+    "band_colours",
     "best_layer_by_roi",
     "contact_sheet",
+    "efficiency_curves",
     "embedding_map",
     "is_mni_like",
     "layer_curves",
@@ -58,12 +74,17 @@ __all__ = [
     "prf_maps",
     "rdm_images",
     "representation_graph",
+    "rgb_surface_map",
     "routing_maps_figure",
     "routing_scores_figure",
     "short_names",
     "surface_map",
+    "ternary_shares",
     "to_fsaverage5",
     "transform_curves",
+    "unique_variance_bars",
+    "unique_variance_scatter",
+    "unique_variance_triangle",
     "volume_map",
     "voxel_histograms",
 ]

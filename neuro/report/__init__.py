@@ -4,6 +4,7 @@
 :class:`StudyResults`     all that a study found; ``save`` and ``load`` use plain files
 :class:`SubjectResults`   scores per voxel of one subject
 :class:`RsaResults`       representational geometry: tables and RDMs
+:class:`EncoderResults`   several encoders side by side: comparisons, unique variance, :class:`Routing` maps, curves
 :func:`write_report`      one self-contained HTML file
 :func:`summarise`         the tables behind it: group scores, best layers, ceilings
 :func:`answer`            what was found, in sentences made from the numbers
@@ -11,6 +12,7 @@
 ========================  ======================================================================
 """
 
+from neuro.report.encoder_results import EncoderResults, Routing
 from neuro.report.methods import methods
 from neuro.report.results import TABLE_COLUMNS, StudyResults, SubjectResults
 from neuro.report.rsa_results import RsaResults
@@ -19,6 +21,8 @@ from neuro.report.write import write_report
 
 __all__ = [
     "TABLE_COLUMNS",
+    "EncoderResults",
+    "Routing",
     "RsaResults",
     "StudyResults",
     "SubjectResults",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDE = {"width": 9.6, "columns": 4}
 NARROW = {"width": 4.2, "columns": 2}
 DPI = 140
+RGB = "rgb"  # in the place of a colour map: red, green and blue are values
 MAP_BYTES = 2_500_000  # of maps, before no further subject is drawn: the page shall stay below 6 MB
 
 
@@ -49,7 +50,7 @@ def png(figure: Figure, cmap: str | None = None, dpi: int = DPI) -> tuple[str, t
     """PNG data URI of a figure in 256 colours (a third of the size), and its size in CSS pixels (96 per inch).
 
     The colours are the figure's most frequent ones; for maps, whose greys would crowd out the data, those of the colour
-    map and greys.
+    map and greys, or with :data:`RGB` those of a colour cube and greys.
     """
     from PIL import Image
 
@@ -62,8 +63,11 @@ def png(figure: Figure, cmap: str | None = None, dpi: int = DPI) -> tuple[str, t
     else:
         from matplotlib import colormaps
 
-        hues = colormaps[cmap](np.linspace(0, 1, 160))[:, :3]
-        colours = np.vstack([hues, np.repeat(np.linspace(0, 1, 96)[:, None], 3, axis=1)])
+        steps = np.linspace(0, 1, 6)
+        cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
+        hues = cube if cmap == RGB else colormaps[cmap](np.linspace(0, 1, 160))[:, :3]
+        greys = np.linspace(0, 1, 256 - len(hues))
+        colours = np.vstack([hues, np.repeat(greys[:, None], 3, axis=1)])
         palette = Image.new("P", (1, 1))
         palette.putpalette(np.rint(255 * colours).astype(int).ravel().tolist())
         white = np.asarray(image).min(axis=2) == 255
@@ -99,8 +103,8 @@ def best_layers(results: StudyResults, summary: Summary) -> Picture:
     told = "; ".join(f"{r.roi}: {r.layer}, {r.score:.2f}" for r in own.itertuples())
     caption = (
         f"Best layer of {summary.main} per region. Dots: {summary.label}, mean over {summary.noun}"
-        f"{_and_subjects(results, summary)}; dark colours are early layers, bright ones late. Bars: 95% intervals."
-        f"{_ceiling_words(summary)}"
+        f"{and_subjects(results, summary)}; dark colours are early layers, bright ones late. Bars: 95% intervals."
+        f"{ceiling_words(summary)}"
     )
     return draw(
         "best-layer",
@@ -110,7 +114,7 @@ def best_layers(results: StudyResults, summary: Summary) -> Picture:
             own,
             layers=summary.layers[summary.main],
             rois=[r for r in summary.rois if r in set(own["roi"])],
-            ceiling=_ceilings(summary),
+            ceiling=roi_ceilings(summary),
             xlabel=summary.label,
             width=width,
         ),
@@ -127,7 +131,7 @@ def profiles(results: StudyResults, summary: Summary) -> Picture:
     )
     caption = (
         f"{summary.label} of every layer, from input to output, per region. Lines: mean over {summary.noun}"
-        f"{_and_subjects(results, summary)}; bands: 95% intervals."
+        f"{and_subjects(results, summary)}; bands: 95% intervals."
     )
     if several and len(results.subjects) <= 8:
         caption += f" Thin lines: single {summary.people}."
@@ -180,14 +184,14 @@ def comparison(results: StudyResults, summary: Summary) -> Picture:
     return draw(
         "models",
         f"Each model {which} per region: {summary.label}, mean over {summary.noun}"
-        f"{_and_subjects(results, summary)}, with 95% intervals.{_ceiling_words(summary)}",
+        f"{and_subjects(results, summary)}, with 95% intervals.{ceiling_words(summary)}",
         f"Dot plot comparing models per region. {'; '.join(told)}.",
         lambda width, columns: plotting.best_layer_by_roi(
             summary.best,
             models=list(summary.layers),
             kinds=summary.kinds,
             rois=summary.rois,
-            ceiling=_ceilings(summary),
+            ceiling=roi_ceilings(summary),
             xlabel=summary.label,
             width=width,
         ),
@@ -285,7 +289,7 @@ def _surface_maps(name, subject, summary, layers, stack, best, reasons):
     short = plotting.short_names(summary.layers[summary.main])
     label = short[summary.layers[summary.main].index(layers[best])]
     yield draw(
-        f"surface-{_slug(name)}",
+        f"surface-{slug(name)}",
         f"{name}: test-set Pearson r of {summary.main}, layer {label} (the best on average over all {summary.noun}), "
         "on the inflated template cortex (fsaverage5). Grey: no data; darker grey: sulci.",
         f"Inflated left and right cortex of {name} from the side, from inside, from below and from behind, coloured by "
@@ -303,7 +307,7 @@ def _surface_maps(name, subject, summary, layers, stack, best, reasons):
     names = [short[summary.layers[summary.main].index(k)] for k in layers]
     depth_left, depth_right = plotting.to_fsaverage5(subject.voxels, winner)
     yield draw(
-        f"depth-{_slug(name)}",
+        f"depth-{slug(name)}",
         f"{name}: the layer of {summary.main} that predicts each place best (highest test-set r), where it reaches "
         f"r > {floor:.2f}. Dark: early layers; bright: late layers.",
         f"Inflated cortex of {name} coloured by the best layer, from {short[0]} to {short[-1]}.",
@@ -317,7 +321,7 @@ def _volume_map(name, subject, summary, layer, values):
     where = "on the MNI152 template" if template else "on the voxels’ silhouette (no anatomy was given)"
     label = plotting.short_names(summary.layers[summary.main])[summary.layers[summary.main].index(layer)]
     return draw(
-        f"volume-{_slug(name)}",
+        f"volume-{slug(name)}",
         f"{name}: test-set Pearson r of {summary.main}, layer {label}, in axial slices {where}. Left is left; voxels "
         "as measured, without interpolation.",
         f"Axial slices of {name} coloured by score; median {np.nanmedian(values):.2f}.",
@@ -339,7 +343,7 @@ def prf(name: str, subject: SubjectResults) -> Picture | None:
     error = np.hypot(fields["x"] - fields["x_true"], fields["y"] - fields["y_true"])
     n = int(np.isfinite(error).sum())
     return draw(
-        f"prf-{_slug(name)}",
+        f"prf-{slug(name)}",
         f"{name}: receptive-field centres in the visual field as planted and as estimated, coloured by the planted "
         f"polar angle, and sizes against each other ({n:,} voxels).",
         f"Scatter plots of {name}: true and estimated centres; median distance {np.nanmedian(error):.2f} degrees.",
@@ -387,20 +391,24 @@ def _with(results, roi, model, layer):
     return [s for s in results.subjects.values() if roi in s.rois and (model, layer) in s.scores]
 
 
-def _ceilings(summary: Summary) -> dict[str, float]:
+def roi_ceilings(summary: Summary) -> dict[str, float]:
+    """Mean ceiling of each region in units of the score."""
     return {roi: mean for roi, (mean, _, _) in summary.ceiling.items()}
 
 
-def _ceiling_words(summary: Summary) -> str:
+def ceiling_words(summary: Summary) -> str:
+    """What a caption says of ceilings."""
     return " Upright ticks: noise ceiling." if summary.ceiling else ""
 
 
-def _and_subjects(results: StudyResults, summary: Summary) -> str:
+def and_subjects(results: StudyResults, summary: Summary) -> str:
+    """What a caption says of a mean over subjects."""
     n = len(results.subjects)
     return f" and {n} {summary.people}" if n > 1 else ""
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name as part of an anchor."""
     return "".join(c if c.isalnum() else "-" for c in name)
 
 

@@ -22,6 +22,7 @@ def methods(results: StudyResults, summary: Summary) -> list[str]:
         _features(results, config.get("models") or []),
         _encoder(summary, config.get("encoder") or {}),
         _evaluation(results, summary, config.get("evaluation") or {}),
+        _side_by_side(summary, config.get("encode") or [], config.get("evaluation") or {}),
         _software(results),
     ]
     return [p for p in paragraphs if p]
@@ -76,6 +77,12 @@ def _features(results: StudyResults, configured: Sequence[Mapping[str, Any]]) ->
         if own.get("project"):
             bits.append(f"projected to {int(own['project']):,} dimensions")
         parts.append(f"{name} ({', '.join(bits)})")
+    for own in configured:
+        if own.get("layerwise", True):
+            continue
+        bits = ["read by encoders only", *([str(own["model"])] if own.get("model") != own.get("name") else [])]
+        bits += [f"pooling: {own['pool']}"] if isinstance(own.get("pool"), str) else []
+        parts.append(f"{own['name']} ({', '.join(bits)})")
     return f"Images were described by features of {'; '.join(parts)}." if parts else ""
 
 
@@ -147,6 +154,28 @@ def _evaluation(results: StudyResults, summary: Summary, evaluation: Mapping[str
         )
     else:
         out += " The best layer of a region was chosen within the training images."
+    return out
+
+
+def _side_by_side(summary: Summary, encode: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:
+    """How several encoders were compared, and what was done with their feature spaces."""
+    if not encode:
+        return ""
+    n = evaluation.get("n_bootstraps")
+    out = f"{len(encode)} encoder{'s' if len(encode) > 1 else ''} ({', '.join(str(e['name']) for e in encode)}) "
+    out += "were fitted to the same images in the same folds." if len(encode) > 1 else "was fitted besides."
+    if len(encode) > 1:
+        out += (
+            " Differences between them have 95% bootstrap intervals over test images, paired, and p values from "
+            f"exchanging the predictions of randomly chosen images{f' ({n:,} times each)' if n else ''}."
+        )
+    if any(e.get("bands") and e.get("kind") not in ("ridge", "kernel") for e in encode):
+        out += (
+            " The unique variance of a feature space is the R² of all spaces minus that without it, both with "
+            "hyper-parameters of their own."
+        )
+    if any(e.get("curve") for e in encode):
+        out += " For data-efficiency curves encoders were fitted to random sets of the training images."
     return out
 
 

@@ -161,7 +161,7 @@ def answer(results: StudyResults, summary: Summary) -> list[str]:
                 f"{shallow['depth'] + 1} of {n_layers}."
             )
         else:
-            early, late = (_listed(own.loc[own["depth"] == row["depth"], "roi"]) for row in (shallow, deep))
+            early, late = (listed(own.loc[own["depth"] == row["depth"], "roi"]) for row in (shallow, deep))
             out.append(
                 f"The best layer lies earliest in {early} ({names[shallow['layer']]}, number {shallow['depth'] + 1} of "
                 f"{n_layers}) and latest in {late} ({names[deep['layer']]}, number {deep['depth'] + 1})."
@@ -213,7 +213,7 @@ def _against(summary: Summary, other: str, kind: str) -> str:
         f"(mean difference {gap.mean():+.2f})"
     )
     if behind and len(behind) < len(both):
-        text += f"; {other} is at least as good in {_listed(behind)}"
+        text += f"; {other} is at least as good in {listed(behind)}"
     return text + "."
 
 
@@ -272,7 +272,8 @@ def _ceilings(results, rows, rois, metric):
     return out
 
 
-def _listed(names: Any, most: int = 4) -> str:
+def listed(names: Any, most: int = 4) -> str:
+    """Names in a sentence, at most ``most``."""
     names = [str(n) for n in names]
     if len(names) > most:
         return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"

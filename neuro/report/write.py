@@ -15,6 +15,8 @@ from neuro import __version__
 from neuro._files import write_text
 from neuro.plotting.style import short_names
 from neuro.report import figures, tables
+from neuro.report.encoder_results import EncoderResults
+from neuro.report.encoders import encoder_answer, encoder_sections
 from neuro.report.methods import methods
 from neuro.report.results import StudyResults
 from neuro.report.rsa import rsa_answer, rsa_sections
@@ -44,7 +46,12 @@ class Section:
 
 
 def write_report(
-    results: StudyResults, path: str | os.PathLike[str], *, rsa: RsaResults | None = None, max_maps: int = 4
+    results: StudyResults,
+    path: str | os.PathLike[str],
+    *,
+    rsa: RsaResults | None = None,
+    encoders: EncoderResults | None = None,
+    max_maps: int = 4,
 ) -> Path:
     """Write the report of a study as one self-contained HTML file.
 
@@ -59,6 +66,8 @@ def write_report(
         The file; appears only when complete.
     rsa : RsaResults, optional
         Representational geometry of the same study.
+    encoders : EncoderResults, optional
+        Several encoders side by side.
     max_maps : int
         Cortical and receptive-field maps are drawn for at most this many subjects.
 
@@ -72,25 +81,36 @@ def write_report(
     EmptySelection
         If there is nothing to report.
     """
-    page = render(results, rsa=rsa, max_maps=max_maps)
+    page = render(results, rsa=rsa, encoders=encoders, max_maps=max_maps)
     write_text(path, page)
     return Path(path)
 
 
-def render(results: StudyResults, *, rsa: RsaResults | None = None, max_maps: int = 4) -> str:
+def render(
+    results: StudyResults,
+    *,
+    rsa: RsaResults | None = None,
+    encoders: EncoderResults | None = None,
+    max_maps: int = 4,
+) -> str:
     """Return the report of a study as HTML text (see :func:`write_report`)."""
     from jinja2 import Environment, PackageLoader
 
     summary = None if rsa is not None and not len(results.table) else summarise(results)
     found = [_section(title, *blocks) for title, blocks in rsa_sections(rsa)] if rsa is not None else []
     if summary is not None:
-        sections = [s for s in build_sections(results, summary, max_maps, found) if s.blocks]
+        side_by_side = []
+        if encoders is not None:
+            side_by_side = [_section(title, *b) for title, b in encoder_sections(results, summary, encoders, max_maps)]
+        sections = [s for s in build_sections(results, summary, max_maps, found, side_by_side) if s.blocks]
         top, line, numbers = answer(results, summary), byline(results, summary), facts(results, summary)
     else:
         assert rsa is not None
         shown = (_section("Stimuli", *_stimuli(results)), *found, _section("Provenance", *_provenance(results)))
         sections = [s for s in shown if s.blocks]
         top, line, numbers = [], f"Study “{results.name}” · {', '.join(rsa.parts)}", _rsa_facts(rsa)
+    if encoders is not None and summary is not None:
+        top = [*top, *encoder_answer(encoders, summary)]
     if rsa is not None:
         top = [*top, *rsa_answer(rsa)]
     environment = Environment(loader=PackageLoader("neuro.report"), autoescape=True, trim_blocks=True)
@@ -152,9 +172,13 @@ def _section(title: str, *blocks: Any) -> Section:
 
 
 def build_sections(
-    results: StudyResults, summary: Summary, max_maps: int, geometry: list[Section] | None = None
+    results: StudyResults,
+    summary: Summary,
+    max_maps: int,
+    geometry: list[Section] | None = None,
+    encoders: list[Section] | None = None,
 ) -> Iterator[Section]:
-    """Everything below the answer, in reading order; ``geometry`` stands before the methods."""
+    """Everything below the answer, in reading order; ``encoders`` after models, ``geometry`` before the methods."""
     yield _section("Data", tables.data(results, summary), tables.regions(results, summary))
     yield _section("Stimuli", *_stimuli(results))
     if results.checks:
@@ -172,6 +196,7 @@ def build_sections(
             yield _section("Layers by regions", figures.heatmap(results, summary))
     if len(summary.layers) > 1:
         yield _section("Models and controls", figures.comparison(results, summary), tables.comparison(summary))
+    yield from encoders or []
     title = {"voxels": "Voxel scores", "vertices": "Vertex scores"}.get(summary.noun, "Channel scores")
     yield _section(title, figures.histograms(results, summary))
     scatter = figures.ceilings(results, summary)

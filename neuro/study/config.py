@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from neuro.errors import StudyError, nearest
+from neuro.study.encode_config import EncodeConfig, check_encoders
+from neuro.study.rsa_config import RdmFile, RsaConfig, check_rsa
 
 
 @dataclass(frozen=True)
@@ -47,75 +49,6 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class RdmFile:
-    """Measured or model RDMs in a file.
-
-    Parameters
-    ----------
-    name : str
-        Region (of measured RDMs) or model.
-    file : path
-        What :func:`neuro.rsa.load_rdms` reads.
-    key : str
-        Variable inside the file, where it holds several.
-    axes : list of str
-        What the axes of a stack are, such as ["subject", "session"].
-    average : list of str
-        Axes that are averaged over, such as ["session"].
-    pick : str
-        Take only the RDM of this name (column "name").
-    """
-
-    name: str
-    file: str
-    key: str | None = None
-    axes: tuple[str, ...] = ()
-    average: tuple[str, ...] = ()
-    pick: str | None = None
-
-
-@dataclass(frozen=True)
-class RsaConfig:
-    """How representations are compared.
-
-    Parameters
-    ----------
-    metric : str
-        Dissimilarity of responses and of layers; "crossnobis" takes sessions as folds (responses only; layers then
-        take "sqeuclidean").
-    method : str
-        Comparer, see :func:`neuro.rsa.compare`.
-    transforms : list of str
-        Of "raw", "rank", "geo-topological": what the layer curves show.
-    l, u : float
-        Quantiles of the geo-topological transform.
-    models : list of RdmFile
-        Model RDMs.
-    layers : bool
-        Compare the layers of the study's networks.
-    n_conditions : int
-        At most so many images, chosen with the study's seed among those that all subjects saw.
-    n_bootstraps : int
-    identify : bool
-        Identify regions across subjects by their geometry and topology (needs two subjects and two regions).
-    groups : {file, key}
-        Category of each image: a variable of an npz file, or a column of a table, in the order of the images.
-    """
-
-    metric: str = "correlation"
-    method: str = "corr"
-    transforms: tuple[str, ...] = ("raw", "rank", "geo-topological")
-    l: float = 0.2
-    u: float = 0.8
-    models: tuple[RdmFile, ...] = ()
-    layers: bool = True
-    n_conditions: int = 200
-    n_bootstraps: int = 1000
-    identify: bool = True
-    groups: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
 class DatasetConfig:
     """What was measured.
 
@@ -143,6 +76,7 @@ class ModelConfig:
 
     ``model`` is what :func:`neuro.features.open_extractor` takes; ``pretrained`` a tag, a path, or false for the
     untrained twin; ``layers`` names or "all"; ``pool`` and ``project`` as in :class:`neuro.features.Extractor`.
+    ``layerwise = false`` keeps the layers out of the study's ridge, layer by layer: only ``[[encode]]`` reads them.
     """
 
     name: str
@@ -153,6 +87,7 @@ class ModelConfig:
     project: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     control: bool = False
+    layerwise: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,6 +120,7 @@ class StudyConfig:
     dataset: DatasetConfig
     models: tuple[ModelConfig, ...]
     encoder: EncoderConfig = EncoderConfig()
+    encode: tuple[EncodeConfig, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     rsa: RsaConfig | None = None
     title: str = ""
@@ -225,7 +161,7 @@ def load_study(path: str | Path) -> StudyConfig:
 
 def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyConfig:
     """Check the content of a study file, given as nested dicts."""
-    sections = ("study", "dataset", "models", "encoder", "evaluation", "rsa")
+    sections = ("study", "dataset", "models", "encoder", "encode", "evaluation", "rsa")
     for name in content:
         if name not in sections:
             raise StudyError(f"unknown section [{name}]{nearest(name, sections)} Sections: {', '.join(sections)}.")
@@ -240,6 +176,9 @@ def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyCo
         _build(Recording, r, f"dataset.recordings[{i}]") for i, r in enumerate(dataset.get("recordings", []))
     )
     models = tuple(_build(ModelConfig, m, f"models[{i}]") for i, m in enumerate(content.get("models", [])))
+    encode = content.get("encode", [])
+    if not isinstance(encode, list):
+        raise StudyError("encoders stand in [[encode]], with two brackets, one entry each.")
     rsa = dict(content.get("rsa", {}))
     rsa["models"] = _rdm_files(rsa.get("models", []), "rsa.models")
     study = _build(
@@ -250,6 +189,7 @@ def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyCo
             "dataset": _build(DatasetConfig, dataset, "dataset"),
             "models": models,
             "encoder": _build(EncoderConfig, content.get("encoder", {}), "encoder"),
+            "encode": tuple(_build(EncodeConfig, e, f"encode[{i}]") for i, e in enumerate(encode)),
             "evaluation": _build(EvaluationConfig, content.get("evaluation", {}), "evaluation"),
             "rsa": _build(RsaConfig, rsa, "rsa") if only_rdms or "rsa" in content else None,
             "folder": str(Path(folder).resolve()),
@@ -281,8 +221,10 @@ def _check(study: StudyConfig) -> None:
     if data.kind not in ("nsd", "recordings", "rdms"):
         raise StudyError(f"dataset.kind must be 'nsd', 'recordings' or 'rdms', got {data.kind!r}.")
     if study.rsa is not None:
-        _check_rsa(study, study.rsa)
+        check_rsa(study.rsa, data.kind, bool(data.rdms), bool(study.models) and data.images is None)
     if data.kind == "rdms":
+        if study.encode:
+            raise StudyError("[[encode]] needs responses, but dataset.kind is 'rdms'.")
         return
     if data.kind == "recordings" and not data.recordings:
         raise StudyError("dataset.kind = 'recordings' needs at least one [[dataset.recordings]].")
@@ -299,22 +241,9 @@ def _check(study: StudyConfig) -> None:
     if study.encoder.kind != "ridge":
         raise StudyError(f"encoder.kind must be 'ridge', got {study.encoder.kind!r}.")
     alpha_grid(study.encoder.alphas)
-
-
-def _check_rsa(study: StudyConfig, rsa: RsaConfig) -> None:
-    if study.dataset.kind == "rdms" and not study.dataset.rdms:
-        raise StudyError("dataset.kind = 'rdms' needs at least one [[dataset.rdms]].")
-    if study.models and study.dataset.kind == "rdms" and study.dataset.images is None:
-        raise StudyError("layers of networks need dataset.images, the pictures of the conditions.")
-    unknown = set(rsa.transforms) - {"raw", "rank", "geo-topological"}
-    if unknown or not rsa.transforms:
-        raise StudyError(f"rsa.transforms must be of 'raw', 'rank', 'geo-topological', got {list(rsa.transforms)}.")
-    if not 0 <= rsa.l < rsa.u <= 1:
-        raise StudyError(f"rsa needs 0 <= l < u <= 1, got l = {rsa.l}, u = {rsa.u}.")
-    if rsa.groups is not None and not {"file"} <= set(rsa.groups) <= {"file", "key"}:
-        raise StudyError(f"rsa.groups takes file and key, got {sorted(rsa.groups)}.")
-    if rsa.n_conditions < 4 or rsa.n_bootstraps < 100:
-        raise StudyError("rsa needs n_conditions of at least 4 and n_bootstraps of at least 100.")
+    if not any(m.layerwise for m in study.models):
+        raise StudyError("at least one of [[models]] must be encoded layer by layer: all have layerwise = false.")
+    check_encoders(study.encode, {m.name: None if isinstance(m.layers, str) else m.layers for m in study.models})
 
 
 def alpha_grid(alphas: Any) -> Any:

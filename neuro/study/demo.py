@@ -48,9 +48,77 @@ model = "gabor"
 layers = ["energy"]
 options = {{ size = 96, orientations = 4, scales = [4, 8, 16], grid = 8, degrees = 8.4 }}
 
+# For encoders that look at places; not encoded layer by layer.
+[[models]]
+name = "phantom-clip maps"
+model = "phantom-clip"
+layers = ["layer1.1", "layer2.1"]
+pool = "spatial:8"
+layerwise = false
+
+# Every layer of the models above, one by one.
 [encoder]
 alphas = "auto"
 cv = 5
+
+# Several encoders side by side, on the same images.
+[[encode]]
+name = "ridge"
+kind = "ridge"
+bands = {{ network = ["phantom-clip", "layer3.1"], Gabor = ["Gabor", "energy"] }}
+
+[[encode]]
+name = "banded"
+kind = "banded"
+bands = {{ network = ["phantom-clip", "layer3.1"], Gabor = ["Gabor", "energy"] }}
+options = {{ n_iter = 8 }}
+curve = {curve}
+draws = 2
+
+[[encode]]
+name = "receptive field"
+kind = "receptive-field"
+model = "phantom-clip maps"
+layer = "layer1.1"
+options = {{ extent = 8.4, cv = 5, fields = {{ n_sizes = 3, smallest = 0.1, largest = 0.35 }} }}
+
+[[encode]]
+name = "attention"
+kind = "attention"
+model = "phantom-clip maps"
+layer = "layer2.1"
+
+[encode.options]
+n_dims = 64
+n_heads = 4
+n_hidden = 64
+dropout = 0.3
+weight_decay = 0.3
+learning_rate = 2e-3
+clip = 1.0
+epochs = 40
+patience = 12
+decay_every = 15
+batch_size = 32
+
+# A network that was trained on other phantom subjects reads the training images and emits weights: no fit.
+[[encode]]
+name = "in-context"
+kind = "in-context"
+model = "phantom-clip"
+layer = "attnpool"
+network = "phantom"
+options = {{ context_size = {context} }}
+curve = {curve}
+draws = 2
+
+[[encode]]
+name = "ridge, same embedding"
+kind = "ridge"
+model = "phantom-clip"
+layer = "attnpool"
+curve = {curve}
+draws = 2
 
 [evaluation]
 split = "shared1000"
@@ -88,7 +156,8 @@ def run_demo(folder: str | Path, small: bool = False, say: Callable[[str], None]
         write_phantom(folder / "phantom", n_subjects=2, n_sessions=3, n_images=750, size=96)
     subjects = [1] if small else [1, 2]
     file = folder / "study.toml"
-    text = STUDY.format(file=file, subjects=subjects, rois=ROIS)
+    curve = [20, 50, 100] if small else [30, 100, 300]
+    text = STUDY.format(file=file, subjects=subjects, rois=ROIS, curve=curve, context=curve[-1])
     if not file.is_file():
         file.write_text(text, encoding="utf-8")
     config: StudyConfig = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), folder)

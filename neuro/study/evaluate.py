@@ -101,7 +101,7 @@ def evaluate(X: np.ndarray, design: Design, encoder: EncoderConfig, seed: int) -
     predictions, alphas, inner, edges = [], [], [], []
     model = None
     for train, test in design.folds:
-        mean, scale = _column_scale(X[train])
+        mean, scale = column_scale(X[train])
         model = RidgeCV(alphas=alpha_grid(encoder.alphas), cv=encoder.cv, scoring="r2", random_state=seed)
         with warnings.catch_warnings():
             # Counted in the results instead: one line per layer and fold would bury the progress.
@@ -123,7 +123,7 @@ def evaluate(X: np.ndarray, design: Design, encoder: EncoderConfig, seed: int) -
     }
 
 
-def _column_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def column_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and s.d. of the training rows; constant features get 1."""
     mean = X.mean(0, dtype=np.float64).astype(np.float32)
     sd = X.std(0, dtype=np.float64).astype(np.float32)

@@ -61,15 +61,27 @@ class FeatureSet:
         return np.stack(receptive_field(importance, places)).astype(np.float32)
 
 
-def make_features(
-    config: StudyConfig, model: ModelConfig, stimuli: Stimuli, root: Path, cache: StepCache
-) -> FeatureSet:
-    """Open the model, compute what its store lacks, and return the rows.
+@dataclass(frozen=True, eq=False)
+class OpenModel:
+    """A model of the study, opened, with the shapes and settings of the layers that the study names."""
+
+    model: ModelConfig
+    source: FeatureSource
+    specs: dict[str, dict[str, Any]]
+
+
+def open_model(config: StudyConfig, model: ModelConfig) -> OpenModel:
+    """Open a model and look its layers up; nothing is computed."""
+    source = _open(config, model)
+    return OpenModel(model, source, source.layer_specs(None if model.layers == "all" else list(model.layers)))
+
+
+def make_features(opened: OpenModel, stimuli: Stimuli, root: Path, cache: StepCache) -> FeatureSet:
+    """Compute what the store of an open model lacks, and return the rows.
 
     Stores live in ``root/<model>-<fingerprint>``, so changed settings or weights open another one.
     """
-    source = _open(config, model)
-    specs = source.layer_specs(None if model.layers == "all" else list(model.layers))
+    model, source, specs = opened.model, opened.source, opened.specs
     collection = stimuli.source_token() or stimuli.fingerprint()
     key = fingerprint({"identity": source.identity(), "layers": specs, "stimuli": collection})
     folder = root / f"{re.sub(r'[^A-Za-z0-9]+', '-', model.name).strip('-')}-{key[:10]}"

@@ -34,12 +34,23 @@ def match_fields(
     fields: np.ndarray, truth: Mapping[str, Any], ready: Prepared, floor: float = 0.3
 ) -> dict[str, np.ndarray] | None:
     """Return estimated beside true receptive fields of early voxels whose ceiling is above ``floor``."""
-    early = np.zeros(len(ready.voxels), bool)
-    for name, mask in ready.rois.items():
+    return match(fields, truth, ready.rois, ready.ceiling, floor)
+
+
+def match(
+    fields: np.ndarray,
+    truth: Mapping[str, Any],
+    rois: Mapping[str, np.ndarray],
+    ceiling: np.ndarray | None,
+    floor: float = 0.3,
+) -> dict[str, np.ndarray] | None:
+    """Return x, y, size as estimated and as planted, of early voxels that can be estimated; None for too few."""
+    early = np.zeros(fields.shape[1], bool)
+    for name, mask in rois.items():
         if name in EARLY:
             early |= mask
-    if ready.ceiling is not None:
-        early &= ready.ceiling > floor
+    if ceiling is not None:
+        early &= ceiling > floor
     early &= np.isfinite(fields).all(0)
     if early.sum() < 3:
         return None

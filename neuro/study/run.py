@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import neuro
-from neuro._files import atomic_path, write_json
 from neuro.data import Stimuli
 from neuro.errors import StudyError
-from neuro.report import RsaResults, StudyResults, SubjectResults, write_report
+from neuro.report import StudyResults, SubjectResults
 from neuro.report.results import TABLE_COLUMNS
-from neuro.study import geometry, planted, summary
+from neuro.study import encoders, geometry, planted, summary
 from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig, load_study
 from neuro.study.encode import encode_layer
-from neuro.study.features import FeatureSet, describe_model, make_features
-from neuro.study.maps import describe_derivative, write_maps
+from neuro.study.encode_inputs import check_inputs, describe_inputs
+from neuro.study.features import FeatureSet, describe_model, make_features, open_model
+from neuro.study.planted_encoders import encoder_checks
 from neuro.study.planted_geometry import geometry_checks
 from neuro.study.prepare import Prepared, prepare
 from neuro.study.provenance import provenance
+from neuro.study.publish import StudyRun, publish
+from neuro.study.publish import rebuild_report as rebuild_report
 from neuro.study.rsa import analyse
 from neuro.study.subjects import StudySubject, iter_subjects
 
 SHUFFLED = "shuffled pairing"
-# Raised when the report shows something else than before from the same results.
-REPORT_VERSION = 2
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """What :func:`run_study` did.
-
-    Parameters
-    ----------
-    output : path
-        Folder of all results.
-    report : path
-        The HTML page.
-    table : DataFrame
-        The tidy results, as in ``results.tsv``.
-    computed, cached : tuple of str
-        Steps that ran, and steps whose results stood already.
-    seconds : float
-        Wall time of this run.
-    """
-
-    output: Path
-    report: Path
-    table: pd.DataFrame
-    computed: tuple[str, ...]
-    cached: tuple[str, ...]
-    seconds: float
 
 
 def run_study(
@@ -92,32 +63,51 @@ def run_study(
         return _run_rdms(config, cache, folder, start)
     subjects = list(iter_subjects(config))
     _check_regions(config, subjects)
-    say(f"study {config.name!r}: {len(subjects)} subjects, {len(config.models)} models -> {folder}")
+    opened = {model.name: open_model(config, model) for model in config.models}
+    if config.encode:
+        check_inputs(config.encode, {name: model.specs for name, model in opened.items()}, config.path)
+    more = f", {len(config.encode)} encoders" if config.encode else ""
+    say(f"study {config.name!r}: {len(subjects)} subjects, {len(config.models)} models{more} -> {folder}")
 
     prepared = [prepare(config, cache, s) for s in subjects]
+    for ready in prepared:
+        encoders.check_counts(config.encode, ready)
     collections = _collections(subjects)
-    features = {
-        model.name: [make_features(config, model, c, folder / "features", cache) for c in collections]
-        for model in config.models
+    everything = {
+        name: [make_features(model, c, folder / "features", cache) for c in collections]
+        for name, model in opened.items()
     }
+    features = {m.name: everything[m.name] for m in config.models if m.layerwise}
     rows: list[dict[str, Any]] = []
     results: dict[str, SubjectResults] = {}
     keys: list[str] = []
+    side_by_side = encoders.Gathered()
     for k, (subject, ready) in enumerate(zip(subjects, prepared, strict=True)):
         # Ids do not tell collections apart: two sessions may both have an "image001".
-        own = {name: sets[k] if len(sets) > 1 else sets[0] for name, sets in features.items()}
+        all_own = {name: sets[k] if len(sets) > 1 else sets[0] for name, sets in everything.items()}
+        own = {name: all_own[name] for name in features}
         results[subject.name], new_rows, new_keys = _encode_subject(config, cache, subject, ready, own)
         rows += new_rows
         keys += [ready.key, *new_keys]
-    table = summary.finish_table(rows)
+        if config.encode:
+            encoders.encode_subject(config, cache, ready, all_own, subject.stimuli, side_by_side)
+    table = summary.finish_table([*rows, *side_by_side.rows])
+    of_encoder = table["model"].isin([e.name for e in config.encode])
+    compared = None
+    if config.encode:
+        reads = {e.name: describe_inputs(e, {m: f[0].layers for m, f in everything.items()}) for e in config.encode}
+        compared = side_by_side.results(config, table[of_encoder], reads)
+    table = table[~of_encoder].reset_index(drop=True)
     results = {
         name: dataclasses.replace(part, best_layer=summary.choose_layers(table, name)) for name, part in results.items()
     }
-    models = [describe_model(m, features[m.name]) for m in config.models]
+    models = [describe_model(m, features[m.name]) for m in config.models if m.layerwise]
     if config.evaluation.shuffled_control:
         models.append({"name": SHUFFLED, "kind": "control", "layers": models[0]["layers"]})
     is_phantom = any(s.is_phantom for s in subjects)
     found = planted.checks(table, results, models) if is_phantom else []
+    if is_phantom and compared is not None:
+        found += encoder_checks(config, compared, results)
     rsa = None
     if config.rsa is not None:
         parts = geometry.from_subjects(config, subjects, features)
@@ -125,6 +115,7 @@ def run_study(
         keys.append(key)
         if is_phantom:
             found = [*found, *(check for part in parts for check in geometry_checks(subjects, part.brain))]
+    keys += side_by_side.keys
 
     def results_of() -> StudyResults:
         return StudyResults(
@@ -140,7 +131,7 @@ def run_study(
             checks=found,
         )
 
-    return _publish(config, cache, folder, start, keys, results_of, rsa)
+    return publish(config, cache, folder, start, keys, results_of, rsa, compared)
 
 
 def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float) -> StudyRun:
@@ -149,7 +140,9 @@ def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float)
     cache.say(f"study {config.name!r}: {len(config.dataset.rdms)} regions, {len(config.models)} models -> {folder}")
     features = {}
     if images is not None:
-        features = {m.name: [make_features(config, m, images, folder / "features", cache)] for m in config.models}
+        features = {
+            m.name: [make_features(open_model(config, m), images, folder / "features", cache)] for m in config.models
+        }
     keys = [f.fingerprint for sets in features.values() for f in sets]
     rsa, key = analyse(config, cache, geometry.from_files(config, images, features), keys)
 
@@ -169,57 +162,7 @@ def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float)
             provenance=provenance(config, [*keys, key], cache.seconds, time.perf_counter() - start),
         )
 
-    return _publish(config, cache, folder, start, [*keys, key], results_of, rsa)
-
-
-def _publish(
-    config: StudyConfig,
-    cache: StepCache,
-    folder: Path,
-    start: float,
-    keys: list[str],
-    results_of: Callable[[], StudyResults],
-    rsa: RsaResults | None,
-) -> StudyRun:
-    """Write results, maps and report, and say what was done."""
-    depends = {"version": REPORT_VERSION, "neuro": neuro.__version__, "steps": keys, "config": config.to_dict()}
-
-    def publish(target: Path) -> None:
-        whole = results_of()
-        whole.save(target / "study")
-        if rsa is not None:
-            rsa.save(target / "rsa")
-        write_report(whole, target / "report.html", rsa=rsa)
-        whole.table.to_csv(target / "results.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-        if config.maps and whole.subjects:
-            for part in whole.subjects.values():
-                maps = _maps_of(part, list(whole.models))
-                write_maps(target / "maps", part.subject, part.voxels, maps, config.dataset.space)
-            describe_derivative(target / "maps", config.title or config.name, neuro.__version__)
-
-    done, _ = cache.run("report", "report", depends, publish)
-    for name in ("report.html", "results.tsv"):
-        with atomic_path(folder / name) as temporary:
-            shutil.copyfile(done / name, temporary)
-    for name in ("study", "maps", "rsa"):
-        if (done / name).is_dir():
-            with atomic_path(folder / name, directory=True) as temporary:
-                shutil.copytree(done / name, temporary, dirs_exist_ok=True)
-    table = StudyResults.load(done / "study").table
-    seconds = time.perf_counter() - start
-    run = StudyRun(folder, folder / "report.html", table, tuple(cache.computed), tuple(cache.cached), seconds)
-    write_json(folder / "last_run.json", {"computed": run.computed, "cached": run.cached, "seconds": run.seconds})
-    cache.say(f"{len(run.computed)} steps computed, {len(run.cached)} cached, {run.seconds:.1f} s -> {run.report}")
-    return run
-
-
-def rebuild_report(folder: str | Path) -> Path:
-    """Write ``report.html`` again from the saved results in ``folder``, and return its path."""
-    folder = Path(folder)
-    if not (folder / "study").is_dir():
-        raise StudyError(f"{folder} holds no results of a study (no folder 'study'): run `neuro run` first.")
-    rsa = RsaResults.load(folder / "rsa") if (folder / "rsa").is_dir() else None
-    return write_report(StudyResults.load(folder / "study"), folder / "report.html", rsa=rsa)
+    return publish(config, cache, folder, start, [*keys, key], results_of, rsa)
 
 
 def _encode_subject(
@@ -237,7 +180,7 @@ def _encode_subject(
     fields: np.ndarray | None = None
     for model, chosen in features.items():
         names = [(model, False)]
-        if config.evaluation.shuffled_control and model == config.models[0].name:
+        if config.evaluation.shuffled_control and model == next(iter(features)):
             names.append((SHUFFLED, True))
         for layer in chosen.layers:
             for name, shuffled in names:
@@ -289,20 +232,3 @@ def _examples(subjects: list[StudySubject], seed: int, n: int = 12) -> list[tupl
     ids = np.random.default_rng(seed).permutation(stimuli.ids)[:n]
     captions = [c[0] for c in stimuli.captions(ids)] if "captions" in stimuli.table else [""] * len(ids)
     return list(zip(ids.tolist(), stimuli.images(ids), captions, strict=True))
-
-
-def _maps_of(part: SubjectResults, models: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return the maps worth a file: r of the best layer and depth of that layer per model, and the ceiling."""
-    maps = {}
-    for model in models:
-        layers = [k for k in model["layers"] if (model["name"], k) in part.scores]
-        if not layers:
-            continue
-        stack = np.stack([part.scores[model["name"], k] for k in layers])
-        filled = np.where(np.isfinite(stack), stack, -np.inf)
-        maps[f"{model['name']}MaxR"] = stack[filled.argmax(0), np.arange(stack.shape[1])]
-        if len(layers) > 1:
-            maps[f"{model['name']}BestLayer"] = filled.argmax(0) + 1
-    if part.ceiling is not None:
-        maps["noiseceiling"] = part.ceiling
-    return maps

@@ -31,10 +31,12 @@ def layer_rows(
         seed=config.seed,
         labels={"subject": subject.name, "model": model, "layer": layer},
     )
-    table["cv_r2"] = [float(np.nanmean(found["cv_r2"][subject.rois[roi]])) for roi in table["roi"]]
+    inner = found.get("cv_r2")
+    if inner is not None:
+        table["cv_r2"] = [float(np.nanmean(inner[subject.rois[roi]])) for roi in table["roi"]]
     split = ev.split or (f"{ev.folds} folds" if ev.folds else f"random {ev.test:g}")
     counts = {k: subject.counts[f"{k}_images"] for k in ("n_train", "n_test")}
-    table = table.assign(split=split, on_edge=found["on_edge"], **counts)
+    table = table.assign(split=split, on_edge=found.get("on_edge", np.nan), **counts)
     return table.to_dict("records")
 
 

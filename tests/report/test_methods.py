@@ -46,3 +46,20 @@ def test_single_penalties_and_lists_are_described(study):
     assert "among 1 value from 10² to 10² " in with_alphas([100.0])
     assert "among 3 values from 0.5 to 10³ " in with_alphas([0.5, 10, 1000])
     assert "among a grid of values" in with_alphas("auto")
+
+
+def test_encoders_side_by_side_are_described(study):
+    encode = [
+        {"name": "banded", "kind": "banded", "bands": {"a": ["m", "k"], "b": ["m", "j"]}, "curve": [30]},
+        {"name": "looks", "kind": "attention", "model": "maps"},
+    ]
+    models = [{"name": "maps", "model": "phantom-clip", "pool": "spatial:8", "layerwise": False}]
+    config = {**study.config, "encode": encode}
+    text = text_of(dataclasses.replace(study, config={**config, "models": [*study.config["models"], *models]}))
+    assert "2 encoders (banded, looks) were fitted to the same images in the same folds" in text
+    assert "1,000 times each" in text
+    assert "unique variance" in text
+    assert "data-efficiency" in text
+    assert "maps (read by encoders only, phantom-clip, pooling: spatial:8)" in text
+    assert "unique variance" not in text_of(dataclasses.replace(study, config={**config, "encode": encode[1:]}))
+    assert "encoders (" not in text_of(study)
