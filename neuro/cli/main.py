@@ -172,6 +172,10 @@ def build_parser() -> argparse.ArgumentParser:
     run = verb("run", verbs.run, "Run a study file, or go on where it stopped.", "neuro run study.toml")
     run.add_argument("study")
     run.add_argument("--output", help="folder for the results (default: what the study file says)")
+    run.add_argument("--submit", choices=["slurm", "local"], help="hand the steps to SLURM, or to processes here")
+    run.add_argument(
+        "--job", nargs="+", default=[], metavar="NAME=VALUE", help="for the jobs: timeout_min=240 slurm_partition=gpu"
+    )
 
     report = verb("report", verbs.report, "Write report.html again from saved results.", "neuro report results/")
     report.add_argument("folder")

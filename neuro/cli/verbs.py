@@ -19,9 +19,12 @@ def demo(args: argparse.Namespace, say: Say) -> dict[str, Any]:
 
 def run(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     """Run a study file."""
-    from neuro.study import run_study
+    from neuro.study import run_study, submit_study
 
-    return _run_result(run_study(args.study, args.output, say=say))
+    if args.submit is None:
+        return _run_result(run_study(args.study, args.output, say=say))
+    jobs = submit_study(args.study, args.output, cluster=args.submit, parameters=parse_options(args.job), say=say)
+    return {"jobs": jobs}
 
 
 def _run_result(done: Any) -> dict[str, Any]:

@@ -11,26 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuro.data import Stimuli
-from neuro.errors import StudyError
 from neuro.report import StudyResults, SubjectResults
 from neuro.report.results import TABLE_COLUMNS
 from neuro.study import encoders, geometry, planted, summary
 from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig, load_study
-from neuro.study.encode import encode_layer
-from neuro.study.encode_inputs import check_inputs, describe_inputs
-from neuro.study.features import FeatureSet, describe_model, make_features, open_model
+from neuro.study.encode_inputs import describe_inputs
+from neuro.study.features import describe_model, make_features, open_model
 from neuro.study.planted_encoders import encoder_checks
 from neuro.study.planted_geometry import geometry_checks
-from neuro.study.prepare import Prepared, prepare
 from neuro.study.provenance import provenance
 from neuro.study.publish import StudyRun, publish
 from neuro.study.publish import rebuild_report as rebuild_report
 from neuro.study.rsa import analyse
-from neuro.study.subjects import StudySubject, iter_subjects
-
-SHUFFLED = "shuffled pairing"
+from neuro.study.steps import SHUFFLED, open_study
+from neuro.study.subjects import StudySubject
 
 
 def run_study(
@@ -61,36 +56,22 @@ def run_study(
     cache = StepCache(folder / "cache", say)
     if config.dataset.kind == "rdms":
         return _run_rdms(config, cache, folder, start)
-    subjects = list(iter_subjects(config))
-    _check_regions(config, subjects)
-    opened = {model.name: open_model(config, model) for model in config.models}
-    if config.encode:
-        check_inputs(config.encode, {name: model.specs for name, model in opened.items()}, config.path)
+    opened = open_study(config, folder, cache)
+    subjects = opened.subjects
     more = f", {len(config.encode)} encoders" if config.encode else ""
     say(f"study {config.name!r}: {len(subjects)} subjects, {len(config.models)} models{more} -> {folder}")
 
-    prepared = [prepare(config, cache, s) for s in subjects]
-    for ready in prepared:
-        encoders.check_counts(config.encode, ready)
-    collections = _collections(subjects)
-    everything = {
-        name: [make_features(model, c, folder / "features", cache) for c in collections]
-        for name, model in opened.items()
-    }
+    prepared = [opened.prepared(k) for k in range(len(subjects))]
+    everything = {name: opened.features(name) for name in opened.models}
     features = {m.name: everything[m.name] for m in config.models if m.layerwise}
     rows: list[dict[str, Any]] = []
     results: dict[str, SubjectResults] = {}
     keys: list[str] = []
     side_by_side = encoders.Gathered()
     for k, (subject, ready) in enumerate(zip(subjects, prepared, strict=True)):
-        # Ids do not tell collections apart: two sessions may both have an "image001".
-        all_own = {name: sets[k] if len(sets) > 1 else sets[0] for name, sets in everything.items()}
-        own = {name: all_own[name] for name in features}
-        results[subject.name], new_rows, new_keys = _encode_subject(config, cache, subject, ready, own)
+        results[subject.name], new_rows, new_keys = opened.encode(k, ready, everything, side_by_side)
         rows += new_rows
         keys += [ready.key, *new_keys]
-        if config.encode:
-            encoders.encode_subject(config, cache, ready, all_own, subject.stimuli, side_by_side)
     table = summary.finish_table([*rows, *side_by_side.rows])
     of_encoder = table["model"].isin([e.name for e in config.encode])
     compared = None
@@ -163,67 +144,6 @@ def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float)
         )
 
     return publish(config, cache, folder, start, [*keys, key], results_of, rsa)
-
-
-def _encode_subject(
-    config: StudyConfig,
-    cache: StepCache,
-    subject: StudySubject,
-    ready: Prepared,
-    features: dict[str, FeatureSet],
-) -> tuple[SubjectResults, list[dict[str, Any]], list[str]]:
-    """Encode one subject with every layer of every model."""
-    rows: list[dict[str, Any]] = []
-    keys: list[str] = []
-    scores: dict[tuple[str, str], np.ndarray] = {}
-    alphas: dict[tuple[str, str], np.ndarray] = {}
-    fields: np.ndarray | None = None
-    for model, chosen in features.items():
-        names = [(model, False)]
-        if config.evaluation.shuffled_control and model == next(iter(features)):
-            names.append((SHUFFLED, True))
-        for layer in chosen.layers:
-            for name, shuffled in names:
-                found, key = encode_layer(config, cache, ready, chosen, layer, name, shuffled)
-                rows += found["rows"]
-                keys.append(key)
-                scores[name, layer], alphas[name, layer] = found["r"], found["alpha"]
-                if "prf" in found and not shuffled:
-                    fields = found["prf"]
-    truth = planted.load(subject, ready.valid)
-    result = SubjectResults(
-        subject=subject.name,
-        voxels=ready.voxels,
-        rois=ready.rois,
-        scores=scores,
-        ceiling=ready.ceiling,
-        alphas=alphas,
-        counts=ready.counts,
-        prf=None if truth is None or fields is None else planted.match_fields(fields, truth, ready),
-        truth=truth,
-    )
-    return result, rows, keys
-
-
-def _check_regions(config: StudyConfig, subjects: list[StudySubject]) -> None:
-    """Refuse regions that no subject has, before anything is computed."""
-    if not subjects:
-        raise StudyError("the study has no subject: check dataset.root and dataset.subjects.")
-    for roi in config.dataset.rois:
-        name = roi if isinstance(roi, str) else " + ".join(roi)
-        if not any(name in s.regions for s in subjects):
-            for selector in [roi] if isinstance(roi, str) else roi:
-                subjects[0].responses.voxels.roi(selector)
-            raise StudyError(f"rois: {name!r} holds no voxel in any subject.")
-
-
-def _collections(subjects: list[StudySubject]) -> list[Stimuli]:
-    """Return the stimuli to extract: one collection where subjects share a source, else one each, in their order."""
-    tokens = [s.stimuli.source_token() for s in subjects]
-    if len(subjects) > 1 and tokens[0] is not None and len(set(tokens)) == 1:
-        ids = np.unique(np.concatenate([s.stimuli.ids for s in subjects]))
-        return [subjects[0].all_stimuli.select(ids)]
-    return [s.stimuli for s in subjects]
 
 
 def _examples(subjects: list[StudySubject], seed: int, n: int = 12) -> list[tuple[Any, np.ndarray, str]]:
