@@ -59,8 +59,8 @@ for name, z in zip(found.names, found.z.T, strict=True):
 
 # %%
 # Which pictures were the weights read from? Attention of the token that becomes the weights, (n_voxels, n_images), by
-# block: here one block collects the pictures that a voxel answered to most, the other those it answered to least, as if
-# to subtract them.
+# block: the first one collects the pictures that a voxel answered to most, the second follows responses less closely.
+# Which block does what is an accident of training.
 face = np.flatnonzero(planted == "face")
 for block in (0, 1):
     attention = encoder.context_attention(block, voxels=face)
