@@ -81,18 +81,7 @@ class FolderClips:
 
 class HDF5Clips(_HDF5):
     kind = "clip"
-
-    def __init__(self, path: Path, dataset: str):
-        self.path, self.dataset, self.name = path, dataset, f"{path}:{dataset}"
-        self._open: Any = None
-        if not path.is_file():
-            raise FileNotFoundError(f"no file {path}.")
-        data = self._data()
-        if data.ndim != 5 or data.shape[-1] != 3 or data.dtype != np.uint8:
-            raise ShapeMismatch(
-                f"{self.name} must be uint8 clips (n, n_frames, height, width, 3), got {data.dtype} "
-                f"{tuple(data.shape)}."
-            )
+    axes = ("n", "n_frames", "height", "width", "3")
 
     def shape(self, row: int) -> tuple[int, ...]:
         return tuple(self._data().shape[1:])

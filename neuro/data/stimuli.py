@@ -366,6 +366,7 @@ class _HDF5:
     """One HDF5 data set; the handle is opened once per process, since handles survive no fork and no pickle."""
 
     kind = "image"
+    axes = ("n", "height", "width", "3")
 
     def __init__(self, path: Path, dataset: str):
         self.path, self.dataset, self.name = path, dataset, f"{path}:{dataset}"
@@ -373,9 +374,10 @@ class _HDF5:
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}.")
         data = self._data()
-        if data.ndim != 4 or data.shape[-1] != 3 or data.dtype != np.uint8:
+        if data.ndim != len(self.axes) or data.shape[-1] != 3 or data.dtype != np.uint8:
             raise ShapeMismatch(
-                f"{self.name} must be uint8 images (n, height, width, 3), got {data.dtype} {tuple(data.shape)}."
+                f"{self.name} must be uint8 {self.kind}s ({', '.join(self.axes)}), got {data.dtype} "
+                f"{tuple(data.shape)}."
             )
 
     def __len__(self):
