@@ -47,7 +47,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_use_rtype = False
 templates_path = ["_templates"]
-suppress_warnings = ["config.cache"]
+# Words of a docstring's types, such as n_voxels, are no references.
+suppress_warnings = ["config.cache", "ref.python"]
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "gallery",
@@ -85,8 +86,11 @@ def write_reference(app: Any) -> None:
             page.write_text(text, encoding="utf-8")
 
 
-def skip_twice_told(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out properties that the class docstring lists among its attributes already."""
+def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what other packages document, and properties that the class docstring lists among its attributes."""
+    module = getattr(obj, "__module__", None) or "neuro"
+    if what == "class" and (not module.startswith("neuro") or name.endswith("_request")):
+        return True
     getter = getattr(obj, "fget", None)
     if getter is None:
         return None
@@ -99,4 +103,4 @@ def skip_twice_told(app: Any, what: str, name: str, obj: Any, skip: bool, option
 def setup(app: Any) -> None:
     """Make the reference before Sphinx looks for pages."""
     app.connect("config-inited", lambda app, config: write_reference(app))
-    app.connect("autodoc-skip-member", skip_twice_told)
+    app.connect("autodoc-skip-member", skip_member)

@@ -1,33 +1,33 @@
 """Figures of encoding studies. Every function returns a matplotlib Figure and shows nothing.
 
-=============================  ================================================================================
-:func:`layer_profile`          score of every layer in depth order, per region, with intervals and ceilings
-:func:`best_layer_by_roi`      best layer of each region (one model), or models side by side
-:func:`layer_roi_heatmap`      region x layer matrix
-:func:`voxel_histograms`       distribution of voxel scores per region, models against controls
-:func:`noise_ceiling_scatter`  explained against explainable variance per voxel
-:func:`prf_maps`               estimated against true receptive fields
-:func:`volume_map`             slices through a volume
-:func:`surface_map`            inflated fsaverage5 from four sides
-:func:`to_fsaverage5`          values of voxels or vertices onto that mesh
-:func:`is_mni_like`            whether voxels lie on the template's cortex
-:func:`contact_sheet`          stimuli with captions
-:func:`unique_variance_bars`   what each feature space adds, per region
-:func:`unique_variance_scatter`what two feature spaces add to each voxel
-:func:`unique_variance_triangle`shares of three feature spaces, a dot per voxel
-:func:`rgb_surface_map`        shares of three feature spaces as colours of the cortex
-:func:`efficiency_curves`      scores against the number of training images
-:func:`routing_maps_figure`    where each area looks in each image
-:func:`routing_scores_figure`  attention against fixed windows, per area
-:func:`rdm_images`             dissimilarity matrices side by side
-:func:`embedding_map`          MDS or UMAP of conditions, regions or layers
-:func:`model_bars`             models against the noise ceiling, with what differs from what
-:func:`layer_curves`           similarity to measured RDMs layer by layer
-:func:`lu_triangle`            accuracy of identification over thresholds (l, u)
-:func:`transform_curves`       geo-topological transforms as functions
-:func:`representation_graph`   short distances as a graph
-:func:`model_styles`           the colours and dashes all figures share
-=============================  ================================================================================
+================================  ============================================================================
+:func:`layer_profile`             score of every layer in depth order, per region, with intervals and ceilings
+:func:`best_layer_by_roi`         best layer of each region (one model), or models side by side
+:func:`layer_roi_heatmap`         region x layer matrix
+:func:`voxel_histograms`          distribution of voxel scores per region, models against controls
+:func:`noise_ceiling_scatter`     explained against explainable variance per voxel
+:func:`prf_maps`                  estimated against true receptive fields
+:func:`volume_map`                slices through a volume
+:func:`surface_map`               inflated fsaverage5 from four sides
+:func:`to_fsaverage5`             values of voxels or vertices onto that mesh
+:func:`is_mni_like`               whether voxels lie on the template's cortex
+:func:`contact_sheet`             stimuli with captions
+:func:`unique_variance_bars`      what each feature space adds, per region
+:func:`unique_variance_scatter`   what two feature spaces add to each voxel
+:func:`unique_variance_triangle`  shares of three feature spaces, a dot per voxel
+:func:`rgb_surface_map`           shares of three feature spaces as colours of the cortex
+:func:`efficiency_curves`         scores against the number of training images
+:func:`routing_maps_figure`       where each area looks in each image
+:func:`routing_scores_figure`     attention against fixed windows, per area
+:func:`rdm_images`                dissimilarity matrices side by side
+:func:`embedding_map`             MDS or UMAP of conditions, regions or layers
+:func:`model_bars`                models against the noise ceiling, with what differs from what
+:func:`layer_curves`              similarity to measured RDMs layer by layer
+:func:`lu_triangle`               accuracy of identification over thresholds (l, u)
+:func:`transform_curves`          geo-topological transforms as functions
+:func:`representation_graph`      short distances as a graph
+:func:`model_styles`              the colours and dashes all figures share
+================================  ============================================================================
 """
 
 from neuro.plotting.best_layer import best_layer_by_roi
