@@ -30,7 +30,7 @@ def submit_study(
     parameters: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """Hand the steps of a study to SLURM, or to processes of this machine, through submitit.
+    """Hand the steps of a study to SLURM, or to local processes, through submitit.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_jobs_of_this_machine_do_the_whole_study(folder, capsys):
+def test_local_jobs_do_the_whole_study(folder, capsys):
     """Two features, two subjects and the report are five jobs; afterwards nothing is left to compute."""
     assert main(["run", str(folder / "study.toml"), "--submit", "local", "--job", "timeout_min=5"]) == 0
     said = capsys.readouterr().out
