@@ -15,6 +15,7 @@ from neuro.encoders._band_refine import refine, solve_refined
 from neuro.encoders._band_search import SEARCHES, Found, Problem, boundary_of, refit_bands, search, weights_of
 from neuro.encoders._bands import check_weights, sample_weights, warn_of_collinear
 from neuro.encoders._chunks import Responses as Chunks
+from neuro.encoders._provenance import provenance
 from neuro.encoders._scores import SCORES
 
 
@@ -126,3 +127,5 @@ class BandSearch:
         self.boundary_ = boundary_of(found, grid, self.scoring)
         self.band_scales_ = like_input(design.band_scales, home)
         self.solver_form_ = design.form
+        dtype = str(design.dtype).removeprefix("torch.")
+        self.provenance_ = provenance(design.X.device, self.random_state, dtype=dtype)

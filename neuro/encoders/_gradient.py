@@ -11,7 +11,6 @@ so that the weights of a voxel sum to one.
 from __future__ import annotations
 
 import copy
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-import neuro
 from neuro._check import check_positive_int
 from neuro._files import atomic_path, fingerprint, hash_bytes, read_json, write_json
 from neuro.encoders._arrays import array_of, check_device
 from neuro.encoders._ensemble import check_responses, ensemble_weights, hold_out
 from neuro.encoders._linear import plain
+from neuro.encoders._provenance import provenance
 from neuro.encoders._queries import Queries, resolve_queries
 from neuro.encoders._splits import check_groups
 from neuro.encoders._tokens import Tokens, as_layers, check_finite
@@ -117,14 +116,7 @@ class GradientEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.validation_r_ = np.stack(scores).reshape(self.n_runs, len(layers), -1)
         self.weights_ = ensemble_weights(self.validation_r_, self.sharpness)
         self.flat_ = flat
-        self.provenance_ = {
-            "neuro": neuro.__version__,
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": str(device),
-            "random_state": seed,
-        }
+        self.provenance_ = provenance(device, seed)
         return self
 
     def _recipe(self) -> Recipe:

@@ -91,7 +91,7 @@ class BandedRidgeCV(BandSearch, LinearEncoder):
     band_scales_ : (n_bands,)
     y_mean_ : (n_voxels,)
         Mean of the training responses.
-    alphas_, boundary_, splits_, solver_form_
+    alphas_, boundary_, splits_, solver_form_, provenance_
         As in ``RidgeCV``.
 
     Notes

@@ -39,7 +39,7 @@ class KernelRidgeCV(KernelSearch):
     dual_coef_ : (n_stimuli, n_voxels)
     intercept_ : (n_voxels,)
     alpha_ : (n_voxels,)
-    alphas_, best_score_, boundary_, splits_
+    alphas_, best_score_, boundary_, splits_, provenance_
         As in ``RidgeCV``.
     cv_scores_ : (1, n_voxels)
         Best score over penalties.

@@ -29,6 +29,7 @@ from neuro.encoders._field_scores import Choice, SplitScores, boundary_of, momen
 from neuro.encoders._fields import check_fields, pool
 from neuro.encoders._fields import receptive_field_grid as receptive_field_grid
 from neuro.encoders._linear import plain
+from neuro.encoders._provenance import provenance
 from neuro.encoders._scores import SCORES
 from neuro.encoders._solve import solve_ridge
 from neuro.encoders._splits import check_groups, make_splits
@@ -79,6 +80,8 @@ class ReceptiveFieldRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     alphas_ : (n_alphas,)
     boundary_ : AlphaBoundary
     splits_ : list of (train, validation)
+    provenance_ : dict
+        As in ``RidgeCV``.
 
     Notes
     -----
@@ -194,6 +197,7 @@ class ReceptiveFieldRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         self.x_, self.y_, self.size_ = (squeeze(a) for a in fields[choice.field].T)
         self.layers_ = {name: Tokens(None, tokens.grid, tokens.n_channels) for name, tokens in layers.items()}
+        self.provenance_ = provenance(device, self.random_state, dtype=str(dtype).removeprefix("torch."))
         return self
 
     def _splits(self, n: int, codes: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:

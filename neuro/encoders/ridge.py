@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import numpy as np
 import torch
 
-import neuro
 from neuro._check import check_option, check_positive_int
 from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
 from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._cv import resolve_form, solve_ridge_cv
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
+from neuro.encoders._provenance import provenance
 from neuro.encoders._scores import SCORES
 from neuro.encoders._solve import solve_ridge
 from neuro.encoders._splits import check_groups, make_splits, warn_of_repeats
@@ -286,15 +285,7 @@ class RidgeCV(LinearEncoder):
         self.best_score_ = float(best[0]) if flat else numpy_like(best)
         self.boundary_ = found.boundary
         self.solver_form_ = found.form
-        self.provenance_ = {
-            "neuro": neuro.__version__,
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": str(device),
-            "dtype": str(dtype).removeprefix("torch."),
-            "random_state": self.random_state,
-        }
+        self.provenance_ = provenance(device, self.random_state, dtype=str(dtype).removeprefix("torch."))
 
     @property
     def coef_(self) -> Any:

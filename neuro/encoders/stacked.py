@@ -18,6 +18,7 @@ from neuro.encoders._arrays import array_of, as_tensor, like_input, tensor_of
 from neuro.encoders._band_design import cosines
 from neuro.encoders._bands import gathered_warnings, take_bands, warn_of_collinear
 from neuro.encoders._linear import LinearEncoder, check_fit_data, times
+from neuro.encoders._provenance import provenance
 from neuro.encoders._scores import SCORES
 from neuro.encoders._splits import fold_splits
 from neuro.encoders.ridge import FORMS, Ridge, RidgeCV
@@ -139,7 +140,7 @@ class StackedRidgeCV(LinearEncoder):
         Out-of-fold R2 of the mixture, with weights chosen on the same rows.
     encoders_ : dict of name to RidgeCV
         The spaces alone, fitted to all rows.
-    band_names_, splits_, y_mean_
+    band_names_, splits_, y_mean_, provenance_
         As in ``BandedRidgeCV``.
 
     References
@@ -239,6 +240,7 @@ class StackedRidgeCV(LinearEncoder):
         weights = simplex_weights(P)
         self._keep(encoders, bands, columns, weights, P, Y, held_out, dtype, home, flat)
         self.splits_ = splits
+        self.provenance_ = provenance(A.device, self.random_state, dtype=str(dtype).removeprefix("torch."))
         return self
 
     def _left_out(self, X: torch.Tensor, Y: torch.Tensor, alpha: Any, splits: Any) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from neuro.plotting.style import INK, SMALL, data_limits, fit, model_styles, panel_grid, shared_labels, tidy
+from neuro.plotting.style import INK, SMALL, data_limits, fit, model_styles, panel_grid, shared_labels, tidy, top_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,14 +75,5 @@ def efficiency_curves(
         ax.minorticks_off()
     bounds = [shown[c] for c in ("score", "ci_low", "ci_high") if c in shown]
     axes[0].set_ylim(*data_limits(*bounds, list((ceiling or {}).values()), include=[0.0]))
-    handles = {h.get_label(): h for ax in axes for h in ax.get_lines() if not h.get_label().startswith("_")}
-    order = [name for name in [*models, "noise ceiling"] if name in handles]
-    figure.legend(
-        [handles[name] for name in order],
-        order,
-        loc="outside upper left",
-        ncols=max(1, min(len(order), int(figure.get_figwidth() / 1.7))),
-        frameon=False,
-        fontsize=SMALL + 0.5,
-    )
+    top_legend(figure, axes, [*models, "noise ceiling"])
     return figure

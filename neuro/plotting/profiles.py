@@ -18,6 +18,7 @@ from neuro.plotting.style import (
     shared_labels,
     short_names,
     tidy,
+    top_legend,
 )
 
 if TYPE_CHECKING:
@@ -123,17 +124,9 @@ def layer_profile(
                 rotation_mode="anchor",
                 fontsize=SMALL,
             )
-    handles = {h.get_label(): h for ax in axes for h in ax.get_lines() if not h.get_label().startswith("_")}
-    order = [h for h in [*lines, "noise ceiling"] if h in handles]
-    if len(order) > 1:
-        figure.legend(
-            [handles[h] for h in order],
-            order,
-            loc="outside upper left",
-            ncols=max(1, min(len(order), int(figure.get_figwidth() / 1.7))),
-            frameon=False,
-            fontsize=SMALL + 0.5,
-        )
+    names = [*lines, "noise ceiling"]
+    if len({line.get_label() for ax in axes for line in ax.get_lines()} & set(names)) > 1:
+        top_legend(figure, axes, names)
     return figure
 
 

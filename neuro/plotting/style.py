@@ -108,6 +108,20 @@ def shared_labels(figure: Figure, xlabel: str | None = None, ylabel: str | None 
         figure.supylabel(ylabel, fontsize=BASE, color=INK)
 
 
+def top_legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str]) -> None:
+    """Put one legend above all panels: the lines labelled ``names``, in this order, each once."""
+    handles = {line.get_label(): line for ax in axes for line in ax.get_lines()}
+    order = [name for name in names if name in handles]
+    figure.legend(
+        [handles[name] for name in order],
+        order,
+        loc="outside upper left",
+        ncols=max(1, min(len(order), int(figure.get_figwidth() / 1.7))),
+        frameon=False,
+        fontsize=SMALL + 0.5,
+    )
+
+
 def tidy(ax: Axes, title: str | None = None, xlabel: str | None = None, ylabel: str | None = None) -> Axes:
     """Strip an axes to what is read: two spines, small ticks, labels given."""
     ax.spines[["top", "right"]].set_visible(False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,18 @@ def planted():
         return X.astype(dtype), Y.astype(dtype)
 
     return make
+
+
+@pytest.fixture
+def himalaya():
+    """The peer library, on numpy."""
+    module = pytest.importorskip("himalaya", reason="needs himalaya: pip install 'neuro[bench]'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from himalaya.backend import set_backend
+
+        set_backend("numpy")
+        import himalaya.kernel_ridge
+        import himalaya.ridge  # noqa: F401
+
+        yield module

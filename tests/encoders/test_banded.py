@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -26,19 +25,6 @@ pytestmark = [
 ]
 ALPHAS = np.logspace(-2, 4, 9)
 GAMMAS = np.array([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [0.99, 0.01]])
-
-
-@pytest.fixture
-def himalaya():
-    module = pytest.importorskip("himalaya", reason="needs himalaya: pip install 'neuro[bench]'")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from himalaya.backend import set_backend
-
-        set_backend("numpy")
-        import himalaya.kernel_ridge
-        import himalaya.ridge  # noqa: F401
-    return module
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold
@@ -13,17 +11,6 @@ from neuro.encoders.banded import BandedRidgeCV
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
 ALPHAS = np.logspace(-2, 5, 12)
-
-
-@pytest.fixture
-def himalaya():
-    module = pytest.importorskip("himalaya", reason="needs himalaya: pip install 'neuro[bench]'")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from himalaya.backend import set_backend
-
-        set_backend("numpy")
-        yield module
 
 
 @pytest.mark.parametrize("intercept", [True, False])
