@@ -11,15 +11,30 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("data", "datasets", "encoders", "errors", "features", "plotting", "report", "rsa", "stats", "study")
+_SUBMODULES = (
+    "data",
+    "datasets",
+    "decoders",
+    "encoders",
+    "errors",
+    "features",
+    "linear",
+    "plotting",
+    "report",
+    "rsa",
+    "stats",
+    "study",
+)
 __all__ = ["__version__", *_SUBMODULES]
 
 if TYPE_CHECKING:
     from neuro import data as data
     from neuro import datasets as datasets
+    from neuro import decoders as decoders
     from neuro import encoders as encoders
     from neuro import errors as errors
     from neuro import features as features
+    from neuro import linear as linear
     from neuro import plotting as plotting
     from neuro import report as report
     from neuro import rsa as rsa

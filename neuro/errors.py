@@ -70,6 +70,22 @@ class DuplicateIds(NeuroDataError, ValueError):
     """Ids that must be unique are not."""
 
 
+class MixedProtocols(NeuroDataError, ValueError):
+    """Numbers of different evaluation protocols were put into one table."""
+
+
+class UnknownSubject(NeuroDataError, ValueError):
+    """A decoder has no adapter for this subject."""
+
+
+class TrainingDiverged(NeuroError, ArithmeticError):
+    """Loss or gradients became NaN or infinite."""
+
+
+class MissingWeights(NeuroError, FileNotFoundError):
+    """Weights of a network are not there; the message names what to download and where to put it."""
+
+
 class UnknownModel(NeuroError, ValueError):
     """No network of that name."""
 

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 
 from neuro._files import atomic_path, write_json
-from neuro.encoders._alphas import AlphaAtBoundaryWarning
 from neuro.encoders._in_context_files import save_network
 from neuro.encoders.in_context import InContextEncoder
 from neuro.encoders.in_context_baseline import published_ridge_baseline
 from neuro.encoders.in_context_config import InContextConfig
 from neuro.encoders.in_context_synthetic import SubjectVoxels, SyntheticVoxels
 from neuro.encoders.in_context_training import three_stages, train_in_context
-from neuro.encoders.ridge import RidgeCV
+from neuro.linear._alphas import AlphaAtBoundaryWarning
+from neuro.linear.ridge import RidgeCV
 
 
 def log(text: str) -> None:

@@ -22,15 +22,11 @@
 - ``RepeatedStimuliWarning``: repeats of a stimulus stand on both sides of a split
 """
 
-from neuro.encoders._alphas import AlphaAtBoundaryWarning as AlphaAtBoundaryWarning
-from neuro.encoders._alphas import AlphaBoundary as AlphaBoundary
 from neuro.encoders._bands import CollinearBandsWarning as CollinearBandsWarning
 from neuro.encoders._in_context_fit import ResponseScaleWarning as ResponseScaleWarning
 from neuro.encoders._in_context_stages import Stage as Stage
 from neuro.encoders._in_context_stages import three_stages as three_stages
 from neuro.encoders._kernels import IndefiniteKernelWarning as IndefiniteKernelWarning
-from neuro.encoders._solve import solve_ridge as solve_ridge
-from neuro.encoders._splits import RepeatedStimuliWarning as RepeatedStimuliWarning
 from neuro.encoders.attention import AttentionEncoder as AttentionEncoder
 from neuro.encoders.banded import BandedRidgeCV as BandedRidgeCV
 from neuro.encoders.chunked import fit_voxel_chunks as fit_voxel_chunks
@@ -52,8 +48,6 @@ from neuro.encoders.receptive import ReceptiveFieldRidgeCV as ReceptiveFieldRidg
 from neuro.encoders.receptive import receptive_field_grid as receptive_field_grid
 from neuro.encoders.receptive_field import receptive_field as receptive_field
 from neuro.encoders.receptive_field import weight_energy as weight_energy
-from neuro.encoders.ridge import Ridge as Ridge
-from neuro.encoders.ridge import RidgeCV as RidgeCV
 from neuro.encoders.routing import RoutingAgreement as RoutingAgreement
 from neuro.encoders.routing import routing_agreement as routing_agreement
 from neuro.encoders.selectivity import TextSelectivity as TextSelectivity
@@ -65,3 +59,9 @@ from neuro.encoders.time_resolved import TimeResolvedRidgeCV as TimeResolvedRidg
 from neuro.encoders.time_resolved import average_windows as average_windows
 from neuro.encoders.unique_variance import UniqueVariance as UniqueVariance
 from neuro.encoders.unique_variance import unique_variance as unique_variance
+from neuro.linear._alphas import AlphaAtBoundaryWarning as AlphaAtBoundaryWarning
+from neuro.linear._alphas import AlphaBoundary as AlphaBoundary
+from neuro.linear._solve import solve_ridge as solve_ridge
+from neuro.linear._splits import RepeatedStimuliWarning as RepeatedStimuliWarning
+from neuro.linear.ridge import Ridge as Ridge
+from neuro.linear.ridge import RidgeCV as RidgeCV

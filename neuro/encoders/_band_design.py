@@ -12,12 +12,12 @@ import copy
 import scipy.linalg
 import torch
 
-from neuro.encoders._arrays import gram64
 from neuro.encoders._band_products import product
-from neuro.encoders._design import Design, _centred, _double_centred, as_index, mean_square_norm, take
-from neuro.encoders._eigh import BIG, FLOAT32_ERROR, RELATIVE_ERROR, decompose
-from neuro.encoders._grid import FoldFactor
-from neuro.encoders._splits import Fold
+from neuro.linear._arrays import gram64
+from neuro.linear._design import Design, _centred, _double_centred, as_index, mean_square_norm, take
+from neuro.linear._eigh import BIG, FLOAT32_ERROR, RELATIVE_ERROR, decompose
+from neuro.linear._grid import FoldFactor
+from neuro.linear._splits import Fold
 
 
 class BandDesign(Design):

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._alphas import auto_alphas, check_alphas, warn_of_edges
-from neuro.encoders._arrays import like_input
+from neuro._provenance import provenance
 from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_refine import refine, solve_refined
 from neuro.encoders._band_search import SEARCHES, Found, Problem, boundary_of, refit_bands, search, weights_of
 from neuro.encoders._bands import check_weights, sample_weights, warn_of_collinear
-from neuro.encoders._chunks import Responses as Chunks
-from neuro.encoders._provenance import provenance
-from neuro.encoders._scores import SCORES
+from neuro.linear._alphas import auto_alphas, check_alphas, warn_of_edges
+from neuro.linear._arrays import like_input
+from neuro.linear._chunks import Responses as Chunks
+from neuro.linear._scores import SCORES
 
 
 class BandSearch:

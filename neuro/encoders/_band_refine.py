@@ -21,8 +21,8 @@ import torch
 
 from neuro.encoders._band_search import Found, Problem
 from neuro.encoders._band_systems import System, system_of
-from neuro.encoders._chunks import Buffers, over_chunks
-from neuro.encoders._design import as_index, take
+from neuro.linear._chunks import Buffers, over_chunks
+from neuro.linear._design import as_index, take
 
 # residuals of the linear systems, relative
 LOOSE = 3e-3  # on the way, where only products of two such errors matter

@@ -17,12 +17,12 @@ import torch
 
 from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_products import multiply, product
-from neuro.encoders._chunks import Buffers, in_threads, over_chunks
-from neuro.encoders._design import take
-from neuro.encoders._eigh import BIG
-from neuro.encoders._grid import NEAR, Predictions, cheaper_way
-from neuro.encoders._scores import NEEDS_PARTS, SCORES, FoldSums
-from neuro.encoders._splits import Fold
+from neuro.linear._chunks import Buffers, in_threads, over_chunks
+from neuro.linear._design import take
+from neuro.linear._eigh import BIG
+from neuro.linear._grid import NEAR, Predictions, cheaper_way
+from neuro.linear._scores import NEEDS_PARTS, SCORES, FoldSums
+from neuro.linear._splits import Fold
 
 COLUMNS = 64  # of one block of near pairs
 

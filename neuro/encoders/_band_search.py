@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._alphas import MARGIN, AlphaBoundary
 from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_halving import ROUNDS, among_best, cover, fill, n_first
 from neuro.encoders._band_products import multiply
 from neuro.encoders._band_scores import fold_scores
-from neuro.encoders._chunks import Buffers, Responses, over_chunks
-from neuro.encoders._refit import refit
-from neuro.encoders._splits import Fold
+from neuro.linear._alphas import MARGIN, AlphaBoundary
+from neuro.linear._chunks import Buffers, Responses, over_chunks
+from neuro.linear._refit import refit
+from neuro.linear._splits import Fold
 
 SEARCHES = ("full", "halving")
 

@@ -14,9 +14,9 @@ import torch
 
 from neuro.encoders._band_design import BandDesign, by_lapack
 from neuro.encoders._band_products import product
-from neuro.encoders._design import _double_centred, as_index
-from neuro.encoders._eigh import BIG, decompose
-from neuro.encoders._splits import Fold
+from neuro.linear._design import _double_centred, as_index
+from neuro.linear._eigh import BIG, decompose
+from neuro.linear._splits import Fold
 
 
 @dataclass

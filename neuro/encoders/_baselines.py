@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._arrays import array_of
 from neuro.encoders._ensemble import ensemble_weights
 from neuro.encoders._tokens import Tokens, as_layers
-from neuro.encoders.ridge import RidgeCV
+from neuro.linear._arrays import array_of
+from neuro.linear.ridge import RidgeCV
 
 
 class TokenRidge:

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuro._files import atomic_path, read_json, write_json
 from neuro.data import Voxels
-from neuro.encoders._arrays import array_of
 from neuro.encoders._encoder_network import open_network, recipe_of
 from neuro.encoders._encoder_pixels import features_of_pictures
 from neuro.encoders._encoder_readout import UNITS, LinearReadout, TokenReadout, check_shapes
@@ -26,6 +25,7 @@ from neuro.encoders.factorised import FactorisedEncoder
 from neuro.encoders.receptive import ReceptiveFieldRidgeCV
 from neuro.errors import CorruptFile, NeuroError, ShapeMismatch, UnknownModel
 from neuro.features.extractor import Extractor
+from neuro.linear._arrays import array_of
 
 FORMAT = "neuro encoder 1"
 ABOUT, ARRAYS = "encoder.json", "arrays.safetensors"

@@ -12,13 +12,13 @@ import torch
 from sklearn.base import clone
 
 from neuro.data import Responses, Stimuli, Voxels
-from neuro.encoders._arrays import array_of
 from neuro.encoders._encoder_readout import as_tokens, is_spatial, only_layer, scaled
 from neuro.encoders.in_context import InContextEncoder
-from neuro.encoders.ridge import RidgeCV
 from neuro.errors import NoRepeats, ShapeMismatch
 from neuro.features.extractor import Extractor
 from neuro.features.pipeline import FeatureSource, as_stimuli
+from neuro.linear._arrays import array_of
+from neuro.linear.ridge import RidgeCV
 
 
 class Fitted(NamedTuple):

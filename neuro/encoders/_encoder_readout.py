@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from neuro.encoders._arrays import array_of, tensor_of
 from neuro.encoders._gradient import GradientEncoder
 from neuro.encoders._in_context_fit import unit_rows
 from neuro.encoders.in_context import InContextEncoder
@@ -22,6 +21,7 @@ from neuro.encoders.receptive import ReceptiveFieldRidgeCV
 from neuro.errors import ShapeMismatch
 from neuro.features.extractor import Extractor
 from neuro.features.pipeline import FeatureSource
+from neuro.linear._arrays import array_of, tensor_of
 
 TOKEN_ESTIMATORS = (GradientEncoder, ReceptiveFieldRidgeCV)
 UNITS = ("any", "check", "make")  # lengths of feature vectors: as they are; must be 1; brought to 1

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._arrays import as_tensor
-from neuro.encoders._linear import plain
 from neuro.encoders._tokens import Tokens
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import as_tensor
+from neuro.linear._linear import plain
 
 
 def hold_out(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neuro.encoders._alphas import EDGE_SHARE, MARGIN, AlphaAtBoundaryWarning, AlphaBoundary
-from neuro.encoders._chunks import Buffers, Responses, over_chunks
-from neuro.encoders._design import Design, take
-from neuro.encoders._folds import FoldTable, fold_sums
-from neuro.encoders._scores import NEEDS_PARTS, SCORES
-from neuro.encoders._splits import order_folds
+from neuro.linear._alphas import EDGE_SHARE, MARGIN, AlphaAtBoundaryWarning, AlphaBoundary
+from neuro.linear._chunks import Buffers, Responses, over_chunks
+from neuro.linear._design import Design, take
+from neuro.linear._folds import FoldTable, fold_sums
+from neuro.linear._scores import NEEDS_PARTS, SCORES
+from neuro.linear._splits import order_folds
 
 
 class SplitScores:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._arrays import array_of
 from neuro.encoders._tokens import Tokens, check_finite
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of
 
 
 def receptive_field_grid(

@@ -22,15 +22,15 @@ from torch import nn
 
 from neuro._check import check_positive_int
 from neuro._files import atomic_path, fingerprint, hash_bytes, read_json, write_json
-from neuro.encoders._arrays import array_of, check_device
+from neuro._provenance import provenance
 from neuro.encoders._ensemble import check_responses, ensemble_weights, hold_out
-from neuro.encoders._linear import plain
-from neuro.encoders._provenance import provenance
 from neuro.encoders._queries import Queries, resolve_queries
-from neuro.encoders._splits import check_groups
 from neuro.encoders._tokens import Tokens, as_layers, check_finite
 from neuro.encoders._training import Recipe, Scaled, seed_of, seeded, train
 from neuro.errors import CorruptFile, ShapeMismatch
+from neuro.linear._arrays import array_of, check_device
+from neuro.linear._linear import plain
+from neuro.linear._splits import check_groups
 from neuro.stats import pearson_r, r2
 
 NOT_SETTINGS = ("epochs", "device", "checkpoint", "baselines", "queries", "n_runs")

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from neuro._check import check_positive_int
-from neuro.encoders._arrays import array_of, as_tensor, tensor_of
 from neuro.encoders._in_context_network import InContextNetwork
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of, as_tensor, tensor_of
 
 UNIT = 1e-2  # half-precision embeddings of unit length are off by less
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

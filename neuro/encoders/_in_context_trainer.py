@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._arrays import check_device
 from neuro.encoders._in_context_fit import PRECISIONS
 from neuro.encoders._in_context_network import InContextNetwork, apply_weights
 from neuro.encoders._in_context_stages import Stage
 from neuro.encoders.in_context_config import InContextConfig
 from neuro.encoders.in_context_synthetic import VoxelSource
+from neuro.linear._arrays import check_device
 
 
 class Trainer:

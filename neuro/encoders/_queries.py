@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from neuro.data import Responses
-from neuro.encoders._arrays import array_of
 from neuro.errors import EmptySelection, ShapeMismatch
+from neuro.linear._arrays import array_of
 
 UNLABELLED = "unlabelled"
 ASKED = (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._arrays import as_tensor
 from neuro.errors import EmptySelection, ShapeMismatch
+from neuro.linear._arrays import as_tensor
 
 ONLY = "tokens"  # name of the layer where there is only one
 

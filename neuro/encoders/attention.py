@@ -20,15 +20,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._arrays import array_of, check_device
 from neuro.encoders._attention_network import VARIANTS, RoutingNetwork
 from neuro.encoders._baselines import TokenRidge
 from neuro.encoders._gradient import GradientEncoder
-from neuro.encoders._linear import plain
 from neuro.encoders._queries import Queries
 from neuro.encoders._tokens import Tokens, check_finite
 from neuro.encoders.factorised import FactorisedEncoder
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of, check_device
+from neuro.linear._linear import plain
 from neuro.stats import pearson_r
 
 BASELINES = ("ridge", "factorised")

@@ -12,15 +12,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option
-from neuro.encoders._alphas import check_alphas
-from neuro.encoders._arrays import like_input, matmul64, tensor_of
 from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_fit import BandSearch
 from neuro.encoders._bands import take_bands
-from neuro.encoders._cv import resolve_form
-from neuro.encoders._linear import LinearEncoder, check_fit_data, times
-from neuro.encoders._splits import fold_splits, order_folds
-from neuro.encoders.ridge import FORMS
+from neuro.linear._alphas import check_alphas
+from neuro.linear._arrays import like_input, matmul64, tensor_of
+from neuro.linear._cv import resolve_form
+from neuro.linear._linear import LinearEncoder, check_fit_data, times
+from neuro.linear._splits import fold_splits, order_folds
+from neuro.linear.ridge import FORMS
 
 
 class BandedRidgeCV(BandSearch, LinearEncoder):

@@ -20,15 +20,15 @@ import numpy as np
 from sklearn.base import clone
 
 from neuro._check import check_positive_int, is_tensor
-from neuro.encoders._alphas import AlphaAtBoundaryWarning, AlphaBoundary, warn_of_edges
-from neuro.encoders._arrays import as_tensor
 from neuro.encoders._bands import Bands, is_named, take_bands
 from neuro.encoders._chunk_files import ChunkFolder, read_chunk, write_chunk
-from neuro.encoders._linear import plain
-from neuro.encoders._splits import check_groups, fold_splits
 from neuro.encoders.banded import BandedRidgeCV
-from neuro.encoders.ridge import RidgeCV
 from neuro.errors import ShapeMismatch
+from neuro.linear._alphas import AlphaAtBoundaryWarning, AlphaBoundary, warn_of_edges
+from neuro.linear._arrays import as_tensor
+from neuro.linear._linear import plain
+from neuro.linear._splits import check_groups, fold_splits
+from neuro.linear.ridge import RidgeCV
 
 #: Axis of the voxels, of every fitted array that has one.
 VOXEL_AXIS = {

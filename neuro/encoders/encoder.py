@@ -17,7 +17,6 @@ import torch
 
 from neuro.data import Responses, Stimuli
 from neuro.encoders import _encoder_files as files
-from neuro.encoders._arrays import array_of
 from neuro.encoders._encoder_fit import as_voxels, ceiling_of, fit_estimator
 from neuro.encoders._encoder_network import card_of
 from neuro.encoders._encoder_pixels import (
@@ -30,6 +29,7 @@ from neuro.encoders._encoder_pixels import (
 from neuro.encoders._encoder_readout import check_scaler, match_layers, readout_of, scaled
 from neuro.errors import ShapeMismatch
 from neuro.features.pipeline import FeatureSource
+from neuro.linear._arrays import array_of
 
 
 class Encoder:

@@ -21,7 +21,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import as_rng, check_option, check_positive_int
 from neuro._files import atomic_path
-from neuro.encoders._arrays import array_of, check_device, like_input, tensor_of
 from neuro.encoders._in_context_files import load_checkpoint, load_network, save_network
 from neuro.encoders._in_context_fit import (
     PRECISIONS,
@@ -35,9 +34,10 @@ from neuro.encoders._in_context_fit import (
 )
 from neuro.encoders._in_context_fit import ResponseScaleWarning as ResponseScaleWarning
 from neuro.encoders._in_context_network import InContextNetwork
-from neuro.encoders._linear import LinearEncoder, check_fit_data
 from neuro.encoders.in_context_config import InContextConfig
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of, check_device, like_input, tensor_of
+from neuro.linear._linear import LinearEncoder, check_fit_data
 
 FITTED = "fitted.safetensors"
 PHANTOM = Path(__file__).parent / "weights" / "phantom_in_context"

@@ -227,8 +227,8 @@ class SubjectVoxels:
 
     def ridge_weights(self, **settings: Any) -> np.ndarray:
         """Return weights (n_voxels, n_features) that ``RidgeCV`` gives the training voxels it can predict."""
-        from neuro.encoders._alphas import AlphaAtBoundaryWarning
-        from neuro.encoders.ridge import RidgeCV
+        from neuro.linear._alphas import AlphaAtBoundaryWarning
+        from neuro.linear.ridge import RidgeCV
 
         kept = []
         for X, Y in self._sides[0]:

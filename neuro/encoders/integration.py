@@ -15,10 +15,10 @@ import numpy as np
 
 from neuro._check import as_rng, check_positive_int
 from neuro.encoders._bands import gathered_warnings
-from neuro.encoders._splits import check_groups, make_splits
 from neuro.encoders.banded import BandedRidgeCV
 from neuro.encoders.unique_variance import _Data, _responses, _spaces
 from neuro.errors import ShapeMismatch
+from neuro.linear._splits import check_groups, make_splits
 from neuro.stats.bootstrap import check_level
 from neuro.stats.metrics import resolve_metric
 from neuro.stats.sites import SiteTest, sample_scores, site_test

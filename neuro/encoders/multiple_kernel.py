@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from neuro.encoders._alphas import check_alphas
-from neuro.encoders._arrays import like_input, tensor_of
 from neuro.encoders._band_design import KernelDesign
 from neuro.encoders._band_fit import BandSearch
 from neuro.encoders._bands import Bands, check_names, is_named, take_bands
 from neuro.encoders._kernels import check_kernel, check_square, kernel_matrix, warn_of_indefinite
-from neuro.encoders._linear import LinearEncoder, check_fit_data
-from neuro.encoders._splits import fold_splits, order_folds
+from neuro.linear._alphas import check_alphas
+from neuro.linear._arrays import like_input, tensor_of
+from neuro.linear._linear import LinearEncoder, check_fit_data
+from neuro.linear._splits import fold_splits, order_folds
 
 SAFE = ("linear", "rbf", "cosine")  # positive semi-definite by construction
 

@@ -22,19 +22,19 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._alphas import auto_alphas, check_alphas
-from neuro.encoders._arrays import array_of, check_device, like_input, tensor_of, working_dtype
+from neuro._provenance import provenance
 from neuro.encoders._ensemble import check_responses, hold_out
 from neuro.encoders._field_scores import Choice, SplitScores, boundary_of, moments, warn_of_boundary
 from neuro.encoders._fields import check_fields, pool
 from neuro.encoders._fields import receptive_field_grid as receptive_field_grid
-from neuro.encoders._linear import plain
-from neuro.encoders._provenance import provenance
-from neuro.encoders._scores import SCORES
-from neuro.encoders._solve import solve_ridge
-from neuro.encoders._splits import check_groups, make_splits
 from neuro.encoders._tokens import Tokens, as_layers
 from neuro.errors import ShapeMismatch
+from neuro.linear._alphas import auto_alphas, check_alphas
+from neuro.linear._arrays import array_of, check_device, like_input, tensor_of, working_dtype
+from neuro.linear._linear import plain
+from neuro.linear._scores import SCORES
+from neuro.linear._solve import solve_ridge
+from neuro.linear._splits import check_groups, make_splits
 from neuro.stats import r2
 
 NONLINEARITIES = (None, "log")

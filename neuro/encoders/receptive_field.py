@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuro.encoders._arrays import array_of
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of
 
 BLOCK = 2**23  # numbers of the map handled at once
 

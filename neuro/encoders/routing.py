@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuro.encoders._arrays import array_of
 from neuro.errors import EmptySelection, ShapeMismatch
+from neuro.linear._arrays import array_of
 
 UNIFORM = 1e-3  # by which maps may miss a sum of one
 

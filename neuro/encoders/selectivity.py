@@ -27,8 +27,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option
 from neuro.data import Stimuli
-from neuro.encoders._arrays import array_of
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of
 
 KINDS = ("pattern", "cosine", "response")
 OTHERS = "others"

@@ -13,16 +13,16 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._alphas import check_alphas
-from neuro.encoders._arrays import array_of, as_tensor, like_input, tensor_of
+from neuro._provenance import provenance
 from neuro.encoders._band_design import cosines
 from neuro.encoders._bands import gathered_warnings, take_bands, warn_of_collinear
-from neuro.encoders._linear import LinearEncoder, check_fit_data, times
-from neuro.encoders._provenance import provenance
-from neuro.encoders._scores import SCORES
-from neuro.encoders._splits import fold_splits
-from neuro.encoders.ridge import FORMS, Ridge, RidgeCV
 from neuro.errors import ShapeMismatch
+from neuro.linear._alphas import check_alphas
+from neuro.linear._arrays import array_of, as_tensor, like_input, tensor_of
+from neuro.linear._linear import LinearEncoder, check_fit_data, times
+from neuro.linear._scores import SCORES
+from neuro.linear._splits import fold_splits
+from neuro.linear.ridge import FORMS, Ridge, RidgeCV
 
 MANY = 8  # spaces up to which all supports are tried, which is exact
 

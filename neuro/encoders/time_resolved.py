@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuro._check import is_tensor
 from neuro.data import Responses
-from neuro.encoders.ridge import RidgeCV
 from neuro.errors import EmptySelection, ShapeMismatch
+from neuro.linear.ridge import RidgeCV
 from neuro.stats.metrics import resolve_metric
 
 # Times of equal steps are not equal to the last bit.

@@ -17,9 +17,9 @@ import numpy as np
 from neuro._check import as_rng, check_option, check_positive_int, is_tensor
 from neuro.data import Responses
 from neuro.encoders._bands import check_weights, gathered_warnings, is_named, take_bands
-from neuro.encoders._splits import check_groups, make_splits
 from neuro.encoders.split_scores import split_scores
 from neuro.errors import ShapeMismatch
+from neuro.linear._splits import check_groups, make_splits
 
 METHODS = ("refit", "product")
 

@@ -11,9 +11,9 @@ from neuro.encoders._band_design import BandDesign
 from neuro.encoders._band_halving import cover, fill
 from neuro.encoders._band_scores import Fractions
 from neuro.encoders._bands import sample_weights
-from neuro.encoders._chunks import Buffers
-from neuro.encoders._splits import order_folds
 from neuro.encoders.banded import BandedRidgeCV
+from neuro.linear._chunks import Buffers
+from neuro.linear._splits import order_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
 ALPHAS = np.logspace(-2, 4, 9)

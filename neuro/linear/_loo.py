@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from neuro.encoders._chunks import Buffers, Responses, over_chunks
-from neuro.encoders._design import Design
+from neuro.linear._chunks import Buffers, Responses, over_chunks
+from neuro.linear._design import Design
 
 
 def leave_one_out(

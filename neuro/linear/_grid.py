@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
-from neuro.encoders._chunks import Buffers
+from neuro.linear._chunks import Buffers
 
 NEAR = {torch.float32: 5e-3, torch.float64: 1e-5}  # relative distance: balances NEAR^2 / 2 against rounding / NEAR
 

@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupShuffleSplit, KFold
 
 from neuro.data import Responses
 from neuro.encoders import RepeatedStimuliWarning, RidgeCV
-from neuro.encoders._splits import make_splits, order_folds
 from neuro.errors import SplitLeakage
+from neuro.linear._splits import make_splits, order_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
 

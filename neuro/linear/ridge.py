@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from neuro._check import check_option, check_positive_int
-from neuro.encoders._alphas import check_alphas, positive, warn_of_edges
-from neuro.encoders._arrays import like_input, matmul64, tensor_of
-from neuro.encoders._cv import resolve_form, solve_ridge_cv
-from neuro.encoders._linear import LinearEncoder, check_fit_data, times
-from neuro.encoders._provenance import provenance
-from neuro.encoders._scores import SCORES
-from neuro.encoders._solve import solve_ridge
-from neuro.encoders._splits import check_groups, make_splits, warn_of_repeats
+from neuro._provenance import provenance
 from neuro.errors import ShapeMismatch, SplitLeakage
+from neuro.linear._alphas import check_alphas, positive, warn_of_edges
+from neuro.linear._arrays import like_input, matmul64, tensor_of
+from neuro.linear._cv import resolve_form, solve_ridge_cv
+from neuro.linear._linear import LinearEncoder, check_fit_data, times
+from neuro.linear._scores import SCORES
+from neuro.linear._solve import solve_ridge
+from neuro.linear._splits import check_groups, make_splits, warn_of_repeats
 
 FORMS = ("auto", "primal", "dual")
 
@@ -148,7 +148,7 @@ class RidgeCV(LinearEncoder):
     -----
     Gram matrices, kernels and decompositions are in float64; products with voxels in the precision of the data
     (float32 if both X and Y are no wider, else float64). How all penalties are scored at once is explained in
-    ``neuro/encoders/_grid.py``.
+    ``neuro/linear/_grid.py``.
 
     References
     ----------

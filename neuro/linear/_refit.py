@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from neuro.encoders._chunks import Buffers, Responses, over_chunks
-from neuro.encoders._design import Design
+from neuro.linear._chunks import Buffers, Responses, over_chunks
+from neuro.linear._design import Design
 
 
 def refit(design: Design, responses: Responses, products, alphas, best, memory_limit: int, n_jobs=None):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold, LeaveOneGroupOut, ShuffleSplit, TimeSeriesSplit
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuro.encoders import AlphaAtBoundaryWarning, Ridge, RidgeCV, _folds
-from neuro.encoders._cv import solve_ridge_cv
-from neuro.encoders._grid import PartialFractions, Predictions
+from neuro.linear import AlphaAtBoundaryWarning, Ridge, RidgeCV, _folds
+from neuro.linear._cv import solve_ridge_cv
+from neuro.linear._grid import PartialFractions, Predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuro.encoders.AlphaAtBoundaryWarning")
 ALPHAS = np.logspace(-2, 5, 9)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from neuro.encoders._arrays import gram64
-from neuro.encoders._eigh import decompose
-from neuro.encoders._grid import FoldFactor
-from neuro.encoders._splits import Fold
+from neuro.linear._arrays import gram64
+from neuro.linear._eigh import decompose
+from neuro.linear._grid import FoldFactor
+from neuro.linear._splits import Fold
 
 
 def take(A: torch.Tensor, rows: slice | torch.Tensor | tuple[slice, ...]) -> torch.Tensor:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from neuro.encoders._chunks import Buffers, Responses, in_threads, over_chunks
-from neuro.encoders._design import Design, take
-from neuro.encoders._eigh import BIG
-from neuro.encoders._grid import PartialFractions, Predictions, cheaper_way
-from neuro.encoders._scores import NEEDS_PARTS, SCORES, FoldSums
-from neuro.encoders._splits import Fold
+from neuro.linear._chunks import Buffers, Responses, in_threads, over_chunks
+from neuro.linear._design import Design, take
+from neuro.linear._eigh import BIG
+from neuro.linear._grid import PartialFractions, Predictions, cheaper_way
+from neuro.linear._scores import NEEDS_PARTS, SCORES, FoldSums
+from neuro.linear._splits import Fold
 
 
 @dataclass(frozen=True)

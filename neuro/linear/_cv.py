@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._alphas import AlphaBoundary, Grid, auto_alphas, select
-from neuro.encoders._chunks import Responses
-from neuro.encoders._design import Design
-from neuro.encoders._folds import cv_scores
-from neuro.encoders._loo import leave_one_out
-from neuro.encoders._refit import refit
-from neuro.encoders._splits import order_folds
+from neuro.linear._alphas import AlphaBoundary, Grid, auto_alphas, select
+from neuro.linear._chunks import Responses
+from neuro.linear._design import Design
+from neuro.linear._folds import cv_scores
+from neuro.linear._loo import leave_one_out
+from neuro.linear._refit import refit
+from neuro.linear._splits import order_folds
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro.encoders._alphas import positive
-from neuro.encoders._arrays import as_tensor, gram64, like_input, working_dtype
-from neuro.encoders._cv import resolve_form
-from neuro.encoders._eigh import decompose
 from neuro.errors import ShapeMismatch
+from neuro.linear._alphas import positive
+from neuro.linear._arrays import as_tensor, gram64, like_input, working_dtype
+from neuro.linear._cv import resolve_form
+from neuro.linear._eigh import decompose
 
 
 def solve_ridge(X: Any, Y: Any, alpha: Any, *, form: str = "auto") -> Any:

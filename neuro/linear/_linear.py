@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from neuro.data import Responses
-from neuro.encoders._arrays import array_of, as_tensor, check_device, tensor_of, working_dtype
 from neuro.errors import ShapeMismatch
+from neuro.linear._arrays import array_of, as_tensor, check_device, tensor_of, working_dtype
 
 
 class LinearEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):

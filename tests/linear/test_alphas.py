@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neuro.encoders import AlphaAtBoundaryWarning, RidgeCV
-from neuro.encoders._alphas import Grid, auto_alphas
+from neuro.linear._alphas import Grid, auto_alphas
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from neuro.encoders import RidgeCV, _eigh
-from neuro.encoders._arrays import gram64
-from neuro.encoders._chunks import Buffers
-from neuro.encoders._grid import NEAR, PartialFractions, Predictions, cheaper_way
+from neuro.linear import RidgeCV, _eigh
+from neuro.linear._arrays import gram64
+from neuro.linear._chunks import Buffers
+from neuro.linear._grid import NEAR, PartialFractions, Predictions, cheaper_way
 
 
 def spectra(k):

@@ -1,0 +1,1 @@
+"""Brain to features, images, words and retrieval."""

@@ -1,0 +1,1 @@
+"""Conditions to images: one interface over diffusion pipelines, VAEs and the shipped phantom pipeline."""

@@ -1,0 +1,1 @@
+"""How good are decoded images, words and embeddings? Named protocols, chance levels, intervals."""

@@ -1,0 +1,1 @@
+"""Systems of the literature, each a short recipe over the parts of ``neuro.decoders``."""
