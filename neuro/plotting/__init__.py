@@ -26,12 +26,17 @@
 :func:`lu_triangle`               accuracy of identification over thresholds (l, u)
 :func:`transform_curves`          geo-topological transforms as functions
 :func:`representation_graph`      short distances as a graph
+:func:`reconstruction_sheet`      true images above decoded ones, best, median and worst
+:func:`rank_curves`               how often the true image is among the first k of a gallery
+:func:`scores_by_roi`             decoding from each region alone, with chance
+:func:`window_scores`             decoding in time windows, with chance
 :func:`model_styles`              the colours and dashes all figures share
 ================================  ============================================================================
 """
 
 from neuro.plotting.best_layer import best_layer_by_roi
 from neuro.plotting.cortex import is_mni_like, load_fsaverage5, to_fsaverage5
+from neuro.plotting.decoding import rank_curves, reconstruction_sheet, scores_by_roi, window_scores
 from neuro.plotting.efficiency import efficiency_curves
 from neuro.plotting.heatmap import layer_roi_heatmap
 from neuro.plotting.images import contact_sheet
@@ -72,11 +77,14 @@ __all__ = [
     "new_figure",
     "noise_ceiling_scatter",
     "prf_maps",
+    "rank_curves",
     "rdm_images",
+    "reconstruction_sheet",
     "representation_graph",
     "rgb_surface_map",
     "routing_maps_figure",
     "routing_scores_figure",
+    "scores_by_roi",
     "short_names",
     "surface_map",
     "ternary_shares",
@@ -87,4 +95,5 @@ __all__ = [
     "unique_variance_triangle",
     "volume_map",
     "voxel_histograms",
+    "window_scores",
 ]

@@ -15,6 +15,8 @@ from neuro import __version__
 from neuro._files import write_text
 from neuro.plotting.style import short_names
 from neuro.report import figures, tables
+from neuro.report.decoder_results import DecoderResults
+from neuro.report.decoders import decoder_answer, decoder_sections
 from neuro.report.encoder_results import EncoderResults
 from neuro.report.encoders import encoder_answer, encoder_sections
 from neuro.report.methods import methods
@@ -51,6 +53,7 @@ def write_report(
     *,
     rsa: RsaResults | None = None,
     encoders: EncoderResults | None = None,
+    decoders: DecoderResults | None = None,
     max_maps: int = 4,
 ) -> Path:
     """Write the report of a study as one self-contained HTML file.
@@ -68,6 +71,8 @@ def write_report(
         Representational geometry of the same study.
     encoders : EncoderResults, optional
         Several encoders side by side.
+    decoders : DecoderResults, optional
+        What was decoded from the responses to the test images.
     max_maps : int
         Cortical and receptive-field maps are drawn for at most this many subjects.
 
@@ -81,7 +86,7 @@ def write_report(
     EmptySelection
         If there is nothing to report.
     """
-    page = render(results, rsa=rsa, encoders=encoders, max_maps=max_maps)
+    page = render(results, rsa=rsa, encoders=encoders, decoders=decoders, max_maps=max_maps)
     write_text(path, page)
     return Path(path)
 
@@ -91,6 +96,7 @@ def render(
     *,
     rsa: RsaResults | None = None,
     encoders: EncoderResults | None = None,
+    decoders: DecoderResults | None = None,
     max_maps: int = 4,
 ) -> str:
     """Return the report of a study as HTML text (see :func:`write_report`)."""
@@ -102,6 +108,8 @@ def render(
         side_by_side = []
         if encoders is not None:
             side_by_side = [_section(title, *b) for title, b in encoder_sections(results, summary, encoders, max_maps)]
+        if decoders is not None:
+            side_by_side += [_section(title, *b) for title, b in decoder_sections(decoders)]
         sections = [s for s in build_sections(results, summary, max_maps, found, side_by_side) if s.blocks]
         top, line, numbers = answer(results, summary), byline(results, summary), facts(results, summary)
     else:
@@ -111,6 +119,8 @@ def render(
         top, line, numbers = [], f"Study “{results.name}” · {', '.join(rsa.parts)}", _rsa_facts(rsa)
     if encoders is not None and summary is not None:
         top = [*top, *encoder_answer(encoders, summary)]
+    if decoders is not None:
+        top = [*top, *decoder_answer(decoders)]
     if rsa is not None:
         top = [*top, *rsa_answer(rsa)]
     environment = Environment(loader=PackageLoader("neuro.report"), autoescape=True, trim_blocks=True)
@@ -176,9 +186,9 @@ def build_sections(
     summary: Summary,
     max_maps: int,
     geometry: list[Section] | None = None,
-    encoders: list[Section] | None = None,
+    side_by_side: list[Section] | None = None,
 ) -> Iterator[Section]:
-    """Everything below the answer, in reading order; ``encoders`` after models, ``geometry`` before the methods."""
+    """Everything below the answer, in reading order; ``side_by_side`` after models, ``geometry`` before the methods."""
     yield _section("Data", tables.data(results, summary), tables.regions(results, summary))
     yield _section("Stimuli", *_stimuli(results))
     if results.checks:
@@ -196,7 +206,7 @@ def build_sections(
             yield _section("Layers by regions", figures.heatmap(results, summary))
     if len(summary.layers) > 1:
         yield _section("Models and controls", figures.comparison(results, summary), tables.comparison(summary))
-    yield from encoders or []
+    yield from side_by_side or []
     title = {"voxels": "Voxel scores", "vertices": "Vertex scores"}.get(summary.noun, "Channel scores")
     yield _section(title, figures.histograms(results, summary))
     scatter = figures.ceilings(results, summary)
