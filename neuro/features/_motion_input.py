@@ -15,10 +15,8 @@ import torch
 
 from neuro._check import check_option, is_tensor
 from neuro.errors import DuplicateIds, EmptySelection, ShapeMismatch
+from neuro.features._color import LUMA, XYZ, cie_root, linear_rgb
 
-# Rec. 601 luma of gamma-encoded R, G, B; and luminance Y of linear ones (sRGB, D65).
-_LUMA = (0.299, 0.587, 0.114)
-_LUMINANCE = (0.2126729, 0.7151522, 0.0721750)
 LUMINANCES = ("lstar", "linear", "luma")
 """CIE L* (how light it looks), linear luminance Y (light), or luma (the grey level as stored); all on 0..1 here."""
 
@@ -139,12 +137,11 @@ def luminance(frames: torch.Tensor, kind: str = "lstar") -> torch.Tensor:
     x = frames.float() / 255 if frames.dtype == torch.uint8 else frames
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     if kind != "luma":
-        x = torch.where(x <= 0.04045, x / 12.92, ((x.clamp_min(0.04) + 0.055) / 1.055) ** 2.4)
+        x = linear_rgb(x)
     if x.ndim == 4:
-        x = x @ torch.tensor(_LUMA if kind == "luma" else _LUMINANCE, dtype=x.dtype, device=x.device)
+        x = x @ torch.tensor(LUMA if kind == "luma" else XYZ[1], dtype=x.dtype, device=x.device)
     if kind == "lstar":
-        root = torch.where(x > (6 / 29) ** 3, x.clamp_min(0.008) ** (1 / 3), x / (3 * (6 / 29) ** 2) + 4 / 29)
-        x = 1.16 * root - 0.16
+        x = 1.16 * cie_root(x) - 0.16
     return x
 
 

@@ -9,15 +9,10 @@ import numpy as np
 import torch
 
 from neuro._check import check_option, check_positive_int
+from neuro.features._color import XYZ, cie_root, linear_rgb
 from neuro.features.gabor import specs_of
 from neuro.features.pipeline import DTYPES, FeatureSource, frames_of, mean_of_groups
 from neuro.features.preprocess import Preprocess
-
-# sRGB primaries to CIE XYZ, D65 (IEC 61966-2-1), and the white point.
-_XYZ = torch.tensor(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-_WHITE = _XYZ.sum(1)
 
 
 class _Statistics(FeatureSource):
@@ -150,10 +145,9 @@ class PixelStatistics(_Statistics):
 
 def to_lab(rgb: torch.Tensor) -> torch.Tensor:
     """Return CIELAB (D65) of sRGB (n, 3, h, w) on 0..1."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
-    xyz = torch.einsum("ij,njhw->nihw", _XYZ, linear) / _WHITE.view(1, 3, 1, 1)
-    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = f.unbind(1)
+    matrix = torch.tensor(XYZ)
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear_rgb(rgb)) / matrix.sum(1).view(1, 3, 1, 1)
+    x, y, z = cie_root(xyz).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
