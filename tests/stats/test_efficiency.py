@@ -14,24 +14,10 @@ from neuro.stats import bootstrap_weights, efficiency_curve, r2
 SIZES = [30, 60, 120]
 
 
-def linear(rng, n, p, v, noise=1.0, signal=1.0):
-    """Gaussian features, weights of length ``signal``, and responses."""
-    X = rng.standard_normal((n, p))
-    B = rng.standard_normal((p, v)) * signal / np.sqrt(p)
-    return X, X @ B + noise * rng.standard_normal((n, v))
-
-
-def ridge(penalty):
-    def fit_predict(X, Y, X_test):
-        return X_test @ np.linalg.solve(X.T @ X + penalty * np.eye(X.shape[1]), X.T @ Y)
-
-    return fit_predict
-
-
 # Curves
 
 
-def test_least_squares_follows_its_expected_error(rng):
+def test_least_squares_follows_its_expected_error(rng, linear):
     """The squared error of p Gaussian features and an intercept is sigma^2 (1 + 1/n) (n - 2) / (n - p - 2)."""
     X, Y = linear(rng, 6000, 20, 60)
     sizes = np.array([35, 50, 80, 200])
@@ -42,7 +28,7 @@ def test_least_squares_follows_its_expected_error(rng):
     assert (np.abs(ratio - 1) < [0.12, 0.05, 0.03, 0.02]).all()
 
 
-def test_ridge_with_the_best_penalty_follows_its_analytic_curve(rng):
+def test_ridge_with_the_best_penalty_follows_its_analytic_curve(rng, linear, ridge):
     """With weights of variance s^2/p and penalty p sigma^2 / s^2 the expected excess error is sigma^2 tr (X'X + a)^-1.
 
     The trace is p/n times the Stieltjes transform of the Marchenko-Pastur law at -a/n.
@@ -60,7 +46,7 @@ def test_ridge_with_the_best_penalty_follows_its_analytic_curve(rng):
     assert ((low[0, :, 0] - 0.012 < expected) & (expected < high[0, :, 0] + 0.012)).all()
 
 
-def test_scores_are_those_of_fits_to_the_drawn_images(rng):
+def test_scores_are_those_of_fits_to_the_drawn_images(rng, linear, ridge):
     X, Y = linear(rng, 200, 8, 5)
     rois = {"V1": [0, 1], "V4": [2, 3, 4]}
     seen = []
@@ -90,7 +76,7 @@ def test_scores_are_those_of_fits_to_the_drawn_images(rng):
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_subsets_are_nested_only_if_asked(rng, nested):
+def test_subsets_are_nested_only_if_asked(rng, nested, linear, ridge):
     X, Y = linear(rng, 100, 3, 2)
     seen = []
 
@@ -104,7 +90,7 @@ def test_subsets_are_nested_only_if_asked(rng, nested):
     assert seen[0] != seen[3]
 
 
-def test_whole_stimuli_are_drawn_and_told_to_the_estimator(rng):
+def test_whole_stimuli_are_drawn_and_told_to_the_estimator(rng, linear):
     image = rng.permutation(np.repeat(np.arange(40), 3))
     X, Y = linear(rng, 120, 4, 3)
     X[:, 0] = image
@@ -123,7 +109,7 @@ def test_whole_stimuli_are_drawn_and_told_to_the_estimator(rng):
         np.testing.assert_array_equal(np.unique(groups, return_counts=True)[1], 3)
 
 
-def test_feature_spaces_tensors_and_one_voxel(rng):
+def test_feature_spaces_tensors_and_one_voxel(rng, linear, ridge):
     torch = pytest.importorskip("torch")
     X, Y = linear(rng, 90, 6, 1)
 
@@ -147,7 +133,7 @@ def test_feature_spaces_tensors_and_one_voxel(rng):
         np.testing.assert_allclose(other.scores, plain.scores)
 
 
-def test_threads_and_seeds(rng):
+def test_threads_and_seeds(rng, linear):
     X, Y = linear(rng, 90, 6, 3)
     data = X[:60], Y[:60], X[60:], Y[60:]
     first = efficiency_curve(Ridge(), *data, [10, 30], 3, seed=3)
@@ -156,7 +142,7 @@ def test_threads_and_seeds(rng):
     assert (efficiency_curve(Ridge(), *data, [10, 30], 3, seed=4).scores != first.scores).any()
 
 
-def test_resampled_test_images_are_the_same_for_all_fits(rng, tmp_path):
+def test_resampled_test_images_are_the_same_for_all_fits(rng, tmp_path, linear, ridge):
     X, Y = linear(rng, 150, 8, 5)
     image = np.arange(50) // 2
     rois = {"V1": [0, 1], "V4": [2, 3, 4]}
@@ -185,7 +171,7 @@ def test_resampled_test_images_are_the_same_for_all_fits(rng, tmp_path):
 # Interruption
 
 
-def test_a_killed_run_continues_with_the_same_numbers(rng, tmp_path):
+def test_a_killed_run_continues_with_the_same_numbers(rng, tmp_path, linear, ridge):
     X, Y = linear(rng, 90, 6, 3)
     data = X[:60], Y[:60], X[60:], Y[60:]
     fits = []
@@ -209,7 +195,7 @@ def test_a_killed_run_continues_with_the_same_numbers(rng, tmp_path):
     np.testing.assert_array_equal(more.scores[:, :, :3], whole.scores)
 
 
-def test_a_run_continues_on_another_machine(rng, tmp_path):
+def test_a_run_continues_on_another_machine(rng, tmp_path, linear):
     X, Y = linear(rng, 90, 6, 3)
     data = X[:60], Y[:60], X[60:], Y[60:]
     first = efficiency_curve(LinearRegression(n_jobs=1), *data, [10, 30], 1, path=tmp_path)
@@ -219,7 +205,7 @@ def test_a_run_continues_on_another_machine(rng, tmp_path):
         efficiency_curve(LinearRegression(fit_intercept=False), *data, [10, 30], 1, path=tmp_path)
 
 
-def test_a_folder_of_another_run_is_refused(rng, tmp_path):
+def test_a_folder_of_another_run_is_refused(rng, tmp_path, linear):
     X, Y = linear(rng, 90, 6, 3)
     data = X[:60], Y[:60], X[60:], Y[60:]
     folder = tmp_path / "run"
@@ -249,7 +235,7 @@ def test_a_folder_of_another_run_is_refused(rng, tmp_path):
         efficiency_curve({"m": Ridge(1.0)}, *data, [10, 30], 1, path=tmp_path / "other")
 
 
-def test_what_makes_no_curve_is_refused(rng):
+def test_what_makes_no_curve_is_refused(rng, linear):
     X, Y = linear(rng, 60, 4, 3)
     data = X[:40], Y[:40], X[40:], Y[40:]
     with pytest.raises(ValueError, match="at most 40, the number of training rows, got 50"):

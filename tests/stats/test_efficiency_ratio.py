@@ -13,20 +13,6 @@ from neuro.errors import EmptySelection
 from neuro.stats import EfficiencyCurve, data_efficiency, efficiency_curve, images_needed
 
 
-def linear(rng, n, p, v, noise=1.0, signal=1.0):
-    """Gaussian features, weights of length ``signal``, and responses."""
-    X = rng.standard_normal((n, p))
-    B = rng.standard_normal((p, v)) * signal / np.sqrt(p)
-    return X, X @ B + noise * rng.standard_normal((n, v))
-
-
-def ridge(penalty):
-    def fit_predict(X, Y, X_test):
-        return X_test @ np.linalg.solve(X.T @ X + penalty * np.eye(X.shape[1]), X.T @ Y)
-
-    return fit_predict
-
-
 def of_scores(scores, sizes, names=("a", "b")):
     """Return a curve with given region scores (n_models, n_sizes, n_draws)."""
     scores = np.asarray(scores, dtype=float)[..., None]
@@ -68,7 +54,7 @@ def test_more_is_needed_for_more_and_falling_curves_are_pooled(seed):
     assert all(4 <= v <= 128 for v in values)
 
 
-def test_an_encoder_is_as_efficient_as_itself_and_as_its_twin(rng):
+def test_an_encoder_is_as_efficient_as_itself_and_as_its_twin(rng, linear, ridge):
     X, Y = linear(rng, 700, 20, 30)
     models = {"a": ridge(5.0), "b": ridge(5.0), "twin": ridge(6.0)}
     curve = efficiency_curve(models, X[:400], Y[:400], X[400:], Y[400:], [20, 40, 80, 160], 8)
@@ -80,7 +66,7 @@ def test_an_encoder_is_as_efficient_as_itself_and_as_its_twin(rng):
     assert twin.ratio == pytest.approx(1, abs=0.05)
 
 
-def test_useless_features_cost_the_images_that_theory_says(rng):
+def test_useless_features_cost_the_images_that_theory_says(rng, linear):
     """Where the expected errors of least squares with 10 and 40 features reach the same level."""
     X, Y = linear(rng, 4000, 10, 60)
     X = np.c_[X, rng.standard_normal((4000, 30))]
@@ -116,7 +102,7 @@ def test_pairing_draws_narrows_the_interval_of_the_ratio(rng):
     assert found.images_b.high / found.images_b.low > 2
 
 
-def test_equally_efficient_encoders_have_a_ratio_of_one_in_the_interval(rng):
+def test_equally_efficient_encoders_have_a_ratio_of_one_in_the_interval(rng, ridge):
     """Two halves of the features with the same weights: alike in truth, but not on one set of test images."""
     B = rng.standard_normal((15, 15)) / 4
     half = {k: lambda a, b, c, k=k: ridge(5.0)(a[:, k::2], b, c[:, k::2]) for k in (0, 1)}
@@ -133,7 +119,7 @@ def test_equally_efficient_encoders_have_a_ratio_of_one_in_the_interval(rng):
     assert inside["images"] > inside["draws"]
 
 
-def test_what_has_no_crossing_is_refused(rng):
+def test_what_has_no_crossing_is_refused(rng, linear, ridge):
     X, Y = linear(rng, 60, 4, 3)
     data = X[:40], Y[:40], X[40:], Y[40:]
     curve = efficiency_curve({"a": Ridge(), "b": ridge(1)}, *data, [10, 20], 2, rois={"none": [], "V1": [0]})
