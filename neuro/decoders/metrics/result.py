@@ -6,6 +6,7 @@ test set), so a value travels with its protocol, its chance level, the number of
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -123,21 +124,29 @@ def bootstrap_mean(
     """Return the percentile interval of the mean of ``items`` (n,), drawn with replacement; None for one item."""
     if len(items) < 2:
         return None
-    rng = as_rng(rng)
-    means = [items[rng.integers(0, len(items), len(items))].mean() for _ in range(n_bootstraps)]
+    n = len(items)
+    # How often each item is drawn is multinomial; a block of draws at a time.
+    size = max(1, 4_000_000 // n)
+    rng, share = as_rng(rng), np.full(n, 1 / n)
+    starts = range(0, n_bootstraps, size)
+    counts = (rng.multinomial(n, share, min(size, n_bootstraps - start)) for start in starts)
+    means = np.concatenate([drawn @ items / n for drawn in counts])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of those packages that are installed, and Python's."""
-    out = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            out[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return out
+    found = {name: _version(name) for name in packages}
+    return {"python": platform.python_version(), **{name: v for name, v in found.items() if v is not None}}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def results_table(results: Mapping[str, Mapping[str, MetricResult]]) -> pd.DataFrame:
