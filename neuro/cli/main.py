@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import neuro
+from neuro.cli import decode as decode_step
 from neuro.cli import verbs
 from neuro.errors import NeuroError
 
@@ -146,6 +147,14 @@ def build_parser() -> argparse.ArgumentParser:
     encode.add_argument("--folds", type=int, default=5)
     encode.add_argument("--seed", type=int, default=0)
     encode.add_argument("--output", required=True)
+
+    decode = verb(
+        "decode",
+        decode_step.run,
+        "Decode images from responses, step by step: train, predict, reconstruct, caption, retrieve, evaluate.",
+        decode_step.EXAMPLE,
+    )
+    decode_step.add_arguments(decode)
 
     rsa = verb(
         "rsa",

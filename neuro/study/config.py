@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuro.errors import StudyError, nearest
+from neuro.study.decode_config import DecodeConfig, check_decode
 from neuro.study.encode_config import EncodeConfig, check_encoders
 from neuro.study.rsa_config import RdmFile, RsaConfig, check_rsa
 
@@ -123,6 +124,7 @@ class StudyConfig:
     encode: tuple[EncodeConfig, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     rsa: RsaConfig | None = None
+    decode: DecodeConfig | None = None
     title: str = ""
     seed: int = 0
     output: str = "results"
@@ -161,7 +163,7 @@ def load_study(path: str | Path) -> StudyConfig:
 
 def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyConfig:
     """Check the content of a study file, given as nested dicts."""
-    sections = ("study", "dataset", "models", "encoder", "encode", "evaluation", "rsa")
+    sections = ("study", "dataset", "models", "encoder", "encode", "evaluation", "rsa", "decode")
     for name in content:
         if name not in sections:
             raise StudyError(f"unknown section [{name}]{nearest(name, sections)} Sections: {', '.join(sections)}.")
@@ -192,6 +194,7 @@ def parse_study(content: Mapping[str, Any], folder: str | Path = ".") -> StudyCo
             "encode": tuple(_build(EncodeConfig, e, f"encode[{i}]") for i, e in enumerate(encode)),
             "evaluation": _build(EvaluationConfig, content.get("evaluation", {}), "evaluation"),
             "rsa": _build(RsaConfig, rsa, "rsa") if only_rdms or "rsa" in content else None,
+            "decode": _build(DecodeConfig, content["decode"], "decode") if "decode" in content else None,
             "folder": str(Path(folder).resolve()),
         },
         "study",
@@ -220,6 +223,8 @@ def _check(study: StudyConfig) -> None:
     data, evaluation = study.dataset, study.evaluation
     if data.kind not in ("nsd", "recordings", "rdms"):
         raise StudyError(f"dataset.kind must be 'nsd', 'recordings' or 'rdms', got {data.kind!r}.")
+    if study.decode is not None:
+        check_decode(study.decode, data.kind)
     if study.rsa is not None:
         check_rsa(study.rsa, data.kind, bool(data.rdms), bool(study.models) and data.images is None)
     if data.kind == "rdms":

@@ -130,6 +130,12 @@ metric = "correlation"
 method = "corr"
 n_conditions = 150
 n_bootstraps = 500
+
+# And back: images, words and layout from the responses to the test images.
+[decode]
+decoders = ["ridge"]
+pool = 50
+n_images = {pictures}
 """
 
 
@@ -157,7 +163,9 @@ def run_demo(folder: str | Path, small: bool = False, say: Callable[[str], None]
     subjects = [1] if small else [1, 2]
     file = folder / "study.toml"
     curve = [20, 50, 100] if small else [30, 100, 300]
-    text = STUDY.format(file=file, subjects=subjects, rois=ROIS, curve=curve, context=curve[-1])
+    text = STUDY.format(
+        file=file, subjects=subjects, rois=ROIS, curve=curve, context=curve[-1], pictures=9 if small else 30
+    )
     if not file.is_file():
         file.write_text(text, encoding="utf-8")
     config: StudyConfig = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), folder)

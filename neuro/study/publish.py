@@ -15,14 +15,14 @@ import pandas as pd
 import neuro
 from neuro._files import atomic_path, write_json
 from neuro.errors import StudyError
-from neuro.report import EncoderResults, RsaResults, StudyResults, SubjectResults, write_report
+from neuro.report import DecoderResults, EncoderResults, RsaResults, StudyResults, SubjectResults, write_report
 from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig
 from neuro.study.maps import describe_derivative, write_maps
 
 # Raised when the report shows something else than before from the same results.
-REPORT_VERSION = 3
-FOLDERS = ("study", "maps", "rsa", "encoders")
+REPORT_VERSION = 4
+FOLDERS = ("study", "maps", "rsa", "encoders", "decoders")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def publish(
     results_of: Callable[[], StudyResults],
     rsa: RsaResults | None = None,
     encoders: EncoderResults | None = None,
+    decoders: DecoderResults | None = None,
 ) -> StudyRun:
     """Write results, maps and report, and say what was done.
 
@@ -74,7 +75,7 @@ def publish(
         Of all steps that the report rests on.
     results_of : function returning StudyResults
         Called only if the report has to be written.
-    rsa, encoders : optional
+    rsa, encoders, decoders : optional
     """
     depends = {"version": REPORT_VERSION, "neuro": neuro.__version__, "steps": keys, "config": config.to_dict()}
 
@@ -89,7 +90,11 @@ def publish(
             table = pd.concat([table, encoders.table], ignore_index=True)
             for name in ("comparisons", "unique", "efficiency"):
                 _write_table(target / f"{FILES[name]}.tsv", getattr(encoders, name))
-        write_report(whole, target / "report.html", rsa=rsa, encoders=encoders)
+        if decoders is not None:
+            decoders.save(target / "decoders")
+            _write_table(target / "decoders.tsv", decoders.table)
+            _write_table(target / "captions.tsv", decoders.captions)
+        write_report(whole, target / "report.html", rsa=rsa, encoders=encoders, decoders=decoders)
         _write_table(target / "results.tsv", table)
         if config.maps and whole.subjects:
             for part in whole.subjects.values():
@@ -132,7 +137,9 @@ def rebuild_report(folder: str | Path) -> Path:
         raise StudyError(f"{folder} holds no results of a study (no folder 'study'): run `neuro run` first.")
     rsa = RsaResults.load(folder / "rsa") if (folder / "rsa").is_dir() else None
     encoders = EncoderResults.load(folder / "encoders") if (folder / "encoders").is_dir() else None
-    return write_report(StudyResults.load(folder / "study"), folder / "report.html", rsa=rsa, encoders=encoders)
+    decoders = DecoderResults.load(folder / "decoders") if (folder / "decoders").is_dir() else None
+    study = StudyResults.load(folder / "study")
+    return write_report(study, folder / "report.html", rsa=rsa, encoders=encoders, decoders=decoders)
 
 
 def maps_of(part: SubjectResults, models: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig, load_study
 from neuro.study.encode_inputs import describe_inputs
 from neuro.study.features import describe_model, make_features, open_model
+from neuro.study.planted_decoders import decoder_checks
 from neuro.study.planted_encoders import encoder_checks
 from neuro.study.planted_geometry import geometry_checks
 from neuro.study.provenance import provenance
@@ -97,6 +98,13 @@ def run_study(
         if is_phantom:
             found = [*found, *(check for part in parts for check in geometry_checks(subjects, part.brain))]
     keys += side_by_side.keys
+    decoded = None
+    if config.decode is not None:
+        decoding = opened.decode(prepared)
+        decoded = decoding.results(config, is_phantom)
+        keys += decoding.keys
+        if is_phantom:
+            found += decoder_checks(decoded)
 
     def results_of() -> StudyResults:
         return StudyResults(
@@ -112,7 +120,7 @@ def run_study(
             checks=found,
         )
 
-    return publish(config, cache, folder, start, keys, results_of, rsa, compared)
+    return publish(config, cache, folder, start, keys, results_of, rsa, compared, decoded)
 
 
 def _run_rdms(config: StudyConfig, cache: StepCache, folder: Path, start: float) -> StudyRun:

@@ -12,7 +12,7 @@ import numpy as np
 from neuro.data import Stimuli
 from neuro.errors import StudyError
 from neuro.report import SubjectResults
-from neuro.study import encoders, planted
+from neuro.study import decode, encoders, planted
 from neuro.study.cache import StepCache
 from neuro.study.config import StudyConfig
 from neuro.study.encode import encode_layer
@@ -38,6 +38,8 @@ class OpenStudy:
     models : dict of name -> OpenModel
     collections : list of Stimuli
         One for all subjects, or one each.
+    tools : Tools, optional
+        Of the decoders, where the study decodes.
     """
 
     config: StudyConfig
@@ -46,6 +48,7 @@ class OpenStudy:
     subjects: list[StudySubject]
     models: dict[str, OpenModel]
     collections: list[Stimuli]
+    tools: decode.Tools | None = None
 
     def features(self, model: str) -> list[FeatureSet]:
         """Return the features of a model for each collection, computing what is missing."""
@@ -69,6 +72,16 @@ class OpenStudy:
             encoders.encode_subject(self.config, self.cache, ready, own, self.subjects[k].stimuli, found)
         return out
 
+    def decode(self, prepared: list[Prepared]) -> decode.GatheredDecoding:
+        """Decode the test images of every subject."""
+        assert self.tools is not None
+        targets = [decode.make_targets(self.config, self.cache, self.tools, c) for c in self.collections]
+        found = decode.GatheredDecoding()
+        for k, (subject, ready) in enumerate(zip(self.subjects, prepared, strict=True)):
+            own = targets[k] if len(targets) > 1 else targets[0]
+            decode.decode_subject(self.config, self.cache, self.tools, ready, subject.stimuli, own, found)
+        return found
+
 
 def open_study(config: StudyConfig, folder: Path, cache: StepCache) -> OpenStudy:
     """Find the data and open the models of a study; refuse what cannot be run, before anything is computed."""
@@ -77,7 +90,8 @@ def open_study(config: StudyConfig, folder: Path, cache: StepCache) -> OpenStudy
     models = {model.name: open_model(config, model) for model in config.models}
     if config.encode:
         check_inputs(config.encode, {name: model.specs for name, model in models.items()}, config.path)
-    return OpenStudy(config, folder, cache, subjects, models, _collections(subjects))
+    tools = decode.open_tools(config) if config.decode is not None else None
+    return OpenStudy(config, folder, cache, subjects, models, _collections(subjects), tools)
 
 
 def _encode_subject(
