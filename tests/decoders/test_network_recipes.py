@@ -44,7 +44,7 @@ RECIPES = {
     "mindbridge": mindbridge_recipe,
     "neuropictor": neuropictor_recipe,
 }
-TOKENS, TEXT, LATENTS = (3, 5, 128), (3, 32, 128), (3, 4, 16, 16)
+TOKENS, TEXT, LATENTS = (3, 5, 128), (3, 32, 128), (3, 8, 16, 16)
 OUTPUTS = {
     "mindeye": {"prior_tokens": TOKENS, "contrastive_tokens": TOKENS},
     "mindeye_low_level": {"low_level": LATENTS},

@@ -44,7 +44,7 @@ LOW_LEVEL_SIZES = {
     "phantom": {
         "width": 256,
         "n_blocks": 1,
-        "latent_shape": (4, 16, 16),
+        "latent_shape": (8, 16, 16),
         "channels": 32,
         "block_channels": (32, 32, 64),
         "map_channels": None,

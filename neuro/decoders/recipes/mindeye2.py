@@ -50,7 +50,7 @@ SIZES = {
         "dim": 128,
         "separate_streams": False,
         "low_level": True,
-        "latent_shape": (4, 16, 16),
+        "latent_shape": (8, 16, 16),
         "channels": 32,
         "block_channels": (32, 32, 64),
         "map_channels": None,

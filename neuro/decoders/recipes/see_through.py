@@ -53,7 +53,7 @@ SIZES = {
         "hidden": 256,
         "projector_width": 256,
         "low_level": True,
-        "latent_shape": (4, 16, 16),
+        "latent_shape": (8, 16, 16),
         "latent_channels": 32,
         "block_channels": (32, 32, 64),
         "map_channels": None,
