@@ -5,7 +5,7 @@
 
 A step is forward, losses, backward and the optimiser's update of network and prior, through the same loop that
 ``NeuralDecoder.fit`` runs. The floor is the time of the products of its linear layers alone (forward, and two for the
-gradients, of the same shapes, in the same precision, back to back in the same process): no step can be faster. Attention
+gradients, of the same shapes, in the same precision, in the same process): no step can be faster. Attention
 products, the losses and everything elementwise come on top. Floating-point operations are counted by torch.
 """
 
