@@ -29,6 +29,12 @@ NEEDED = {
 OPTIONAL = {
     "xarray": ("xarray", "Responses.to_xarray"),
     "submitit": ("submitit", "SLURM"),
+    "diffusers": ("diffusers", "images from decoded features"),
+    "transformers": ("transformers", "captions from decoded features"),
+    "accelerate": ("accelerate", "training decoders on several GPUs"),
+    "skimage": ("scikit-image", "SSIM"),
+    "faiss": ("faiss-cpu", "galleries of millions of images"),
+    "pycocoevalcap": ("pycocoevalcap", "METEOR, which also needs Java"),
     "himalaya": ("himalaya", "benchmarks"),
 }
 
