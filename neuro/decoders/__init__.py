@@ -27,9 +27,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from neuro.decoders._control import ControlledUNet as ControlledUNet
+    from neuro.decoders._control import control_copy as control_copy
+    from neuro.decoders._flat_map import FlatMap as FlatMap
+    from neuro.decoders._flow_grid import pool_flow as pool_flow
+    from neuro.decoders._flow_grid import upsample_flow as upsample_flow
     from neuro.decoders._subject_adapters import SubjectAdapters as SubjectAdapters
     from neuro.decoders._subject_adapters import add_subject as add_subject
     from neuro.decoders._subject_adapters import subject_parameters as subject_parameters
+    from neuro.decoders._voxel_pool import VoxelPool as VoxelPool
     from neuro.decoders.adapters import LinearAdapter as LinearAdapter
     from neuro.decoders.adapters import LinearNorm as LinearNorm
     from neuro.decoders.adapters import LinearResidual as LinearResidual
@@ -40,9 +46,9 @@ if TYPE_CHECKING:
     from neuro.decoders.aggregation import aggregate_subjects as aggregate_subjects
     from neuro.decoders.aggregation import average_embeddings as average_embeddings
     from neuro.decoders.aggregation import average_outputs as average_outputs
-    from neuro.decoders.animate import animate as animate
-    from neuro.decoders.animate import reverse_flow as reverse_flow
-    from neuro.decoders.animate import warp_frame as warp_frame
+    from neuro.decoders.animation import animate as animate
+    from neuro.decoders.animation import reverse_flow as reverse_flow
+    from neuro.decoders.animation import warp_frame as warp_frame
     from neuro.decoders.captioner import BlipCaptioner as BlipCaptioner
     from neuro.decoders.captioner import Captioner as Captioner
     from neuro.decoders.captioner import GitCaptioner as GitCaptioner
@@ -58,14 +64,14 @@ if TYPE_CHECKING:
     from neuro.decoders.diagnostics import train_test_overlap as train_test_overlap
     from neuro.decoders.eeg import AugmentedCovariance as AugmentedCovariance
     from neuro.decoders.eeg import TangentSpace as TangentSpace
+    from neuro.decoders.eeg import airm_distance as airm_distance
     from neuro.decoders.eeg import covariance_pipeline as covariance_pipeline
     from neuro.decoders.eeg import covariances as covariances
     from neuro.decoders.eeg import delay_embed as delay_embed
     from neuro.decoders.eeg import nested_cross_validation as nested_cross_validation
+    from neuro.decoders.eeg import riemannian_mean as riemannian_mean
+    from neuro.decoders.eeg import tangent_vectors as tangent_vectors
     from neuro.decoders.flow_decoding import FlowDecoder as FlowDecoder
-    from neuro.decoders.flow_decoding import GatedMLP as GatedMLP
-    from neuro.decoders.flow_decoding import pool_flow as pool_flow
-    from neuro.decoders.flow_decoding import upsample_flow as upsample_flow
     from neuro.decoders.generators import Generator as Generator
     from neuro.decoders.generators import load_generator as load_generator
     from neuro.decoders.heads import Builder as Builder
@@ -89,6 +95,7 @@ if TYPE_CHECKING:
     from neuro.decoders.meg import DilatedBlock as DilatedBlock
     from neuro.decoders.meg import SpatialAttention as SpatialAttention
     from neuro.decoders.meg import SubjectSensors as SubjectSensors
+    from neuro.decoders.meg import candidate_info_nce as candidate_info_nce
     from neuro.decoders.meg import sensor_loss as sensor_loss
     from neuro.decoders.metrics import PROTOCOLS as PROTOCOLS
     from neuro.decoders.mixing import bimixco as bimixco
@@ -108,6 +115,7 @@ if TYPE_CHECKING:
     from neuro.decoders.selection import Selection as Selection
     from neuro.decoders.selection import expected_best as expected_best
     from neuro.decoders.selection import select_best as select_best
+    from neuro.decoders.sequence_pretraining import SequenceModel as SequenceModel
     from neuro.decoders.sequence_pretraining import pretrain_sequences as pretrain_sequences
     from neuro.decoders.targets import image_targets as image_targets
     from neuro.decoders.training import TrainingResult as TrainingResult
@@ -118,14 +126,19 @@ if TYPE_CHECKING:
     from neuro.decoders.trunks import ResMLP as ResMLP
     from neuro.decoders.trunks import TokenSelfAttention as TokenSelfAttention
     from neuro.decoders.voxel_selection import VoxelSelectionDecoder as VoxelSelectionDecoder
+    from neuro.decoders.voxel_selection import select_voxels as select_voxels
+    from neuro.decoders.voxel_selection import solve_selected as solve_selected
     from neuro.decoders.wave import ParcelGPT as ParcelGPT
     from neuro.decoders.wave import WholeBrainContrast as WholeBrainContrast
+    from neuro.decoders.windows import Generalisation as Generalisation
+    from neuro.decoders.windows import TimeCourse as TimeCourse
     from neuro.decoders.windows import WindowedDecoder as WindowedDecoder
     from neuro.decoders.windows import baseline_correct as baseline_correct
     from neuro.decoders.windows import decode_windows as decode_windows
     from neuro.decoders.windows import generalise_over_time as generalise_over_time
     from neuro.decoders.windows import growing_windows as growing_windows
     from neuro.decoders.windows import sliding_windows as sliding_windows
+    from neuro.decoders.windows import window_features as window_features
 
 _WHERE = {
     "AugmentedCovariance": "eeg",
@@ -133,12 +146,14 @@ _WHERE = {
     "Builder": "heads",
     "Captioner": "captioner",
     "ControlHint": "heads",
+    "ControlledUNet": "_control",
     "Decoded": "decoded",
     "DemoVAE": "demovae",
     "DiffusionPrior": "prior",
     "DilatedBlock": "meg",
+    "FlatMap": "_flat_map",
     "FlowDecoder": "flow_decoding",
-    "GatedMLP": "flow_decoding",
+    "Generalisation": "windows",
     "Generator": "generators",
     "GitCaptioner": "captioner",
     "LINEAR_SYSTEMS": "recipes",
@@ -162,30 +177,36 @@ _WHERE = {
     "Selection": "selection",
     "SemanticMerge": "low_level",
     "SemanticTokens": "heads",
+    "SequenceModel": "sequence_pretraining",
     "SpatialAttention": "meg",
     "SubjectAdapters": "_subject_adapters",
     "SubjectSensors": "meg",
     "TangentSpace": "eeg",
     "TargetStatistics": "rescaling",
     "TimeAggregation": "adapters",
+    "TimeCourse": "windows",
     "TokenHead": "heads",
     "TokenProjector": "heads",
     "TokenSelfAttention": "trunks",
     "TrainingResult": "training",
     "TrainingSettings": "training",
+    "VoxelPool": "_voxel_pool",
     "VoxelSelectionDecoder": "voxel_selection",
     "VoxelTokenizer": "adapters",
     "WholeBrainContrast": "wave",
     "WindowedDecoder": "windows",
     "add_subject": "_subject_adapters",
     "aggregate_subjects": "aggregation",
-    "animate": "animate",
+    "airm_distance": "eeg",
+    "animate": "animation",
     "average_embeddings": "aggregation",
     "average_outputs": "aggregation",
     "baseline_correct": "windows",
     "bimixco": "mixing",
+    "candidate_info_nce": "meg",
     "content_naming": "naming",
     "contrastive_recipe": "contrastive",
+    "control_copy": "_control",
     "cosine_temperature": "schedules",
     "covariance_pipeline": "eeg",
     "covariances": "eeg",
@@ -209,24 +230,29 @@ _WHERE = {
     "nested_cross_validation": "eeg",
     "output_dimension_collapse": "diagnostics",
     "plan_ridge": "linear",
-    "pool_flow": "flow_decoding",
+    "pool_flow": "_flow_grid",
     "pretrain_sequences": "sequence_pretraining",
     "require_no_duplicates": "diagnostics",
     "rescale_predictions": "rescaling",
-    "reverse_flow": "animate",
+    "reverse_flow": "animation",
+    "riemannian_mean": "eeg",
     "scene_content": "naming",
     "select_best": "selection",
+    "select_voxels": "voxel_selection",
     "sensor_loss": "meg",
     "siglip": "losses",
     "sliding_windows": "windows",
     "soft_clip": "losses",
     "soft_cont": "losses",
+    "solve_selected": "voxel_selection",
     "subject_parameters": "_subject_adapters",
+    "tangent_vectors": "eeg",
     "train": "training",
     "train_test_overlap": "diagnostics",
-    "upsample_flow": "flow_decoding",
+    "upsample_flow": "_flow_grid",
     "vae_decoder": "low_level",
-    "warp_frame": "animate",
+    "warp_frame": "animation",
+    "window_features": "windows",
 }
 _MODULES = ("generators", "metrics", "recipes")
 

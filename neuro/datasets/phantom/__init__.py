@@ -10,6 +10,7 @@ As an imaging lab has a phantom to test a scanner, this one tests a pipeline.
                         :func:`describe`, :func:`content` one at a time
 :func:`render_clips`    moving pictures with their exact optical flow; :func:`simulate_movie_responses` to them,
                         :func:`write_movie`, :func:`load_movie`
+:func:`simulate_sensors`  recordings of M/EEG-like sensors with a planted time course
 ======================  ==============================================================================================
 
 Inside, from pictures to files: ``scenes`` and what it draws with; ``filters`` (what voxels see), ``pictures``;
@@ -30,6 +31,7 @@ from neuro.datasets.phantom.scenes import (
     render_scenes,
     sample_scene,
 )
+from neuro.datasets.phantom.sensors import SensorRecordings, simulate_sensors
 from neuro.datasets.phantom.simulate import planted_betas
 from neuro.datasets.phantom.truth import load_truth
 from neuro.datasets.phantom.write import write_phantom
@@ -40,6 +42,7 @@ __all__ = [
     "PhantomClips",
     "Scene",
     "SceneSet",
+    "SensorRecordings",
     "content",
     "describe",
     "load_movie",
@@ -51,6 +54,7 @@ __all__ = [
     "render_scenes",
     "sample_scene",
     "simulate_movie_responses",
+    "simulate_sensors",
     "write_movie",
     "write_phantom",
 ]
