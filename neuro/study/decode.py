@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from neuro._check import as_rng
 from neuro._files import read_json, write_json
@@ -18,6 +19,7 @@ from neuro.decoders import Decoded, image_targets, load_captioner, load_generato
 from neuro.decoders.generators import encode_images, low_level_pictures
 from neuro.decoders.metrics import MetricResult, caption_scores, evaluate_images
 from neuro.decoders.naming import content_naming, named_content
+from neuro.features.fingerprint import hash_weights
 from neuro.features.models import DEFAULT
 from neuro.report.decoder_results import DecoderResults, Shown, choose_by_rank
 from neuro.study.cache import StepCache
@@ -54,6 +56,16 @@ class Tools:
             name = self.config.captioner
             self._opened["captioner"] = load_captioner(name) if name else None
         return self._opened["captioner"]
+
+    def key(self, *parts: str) -> list[str]:
+        """Return hashes of the weights of "vae", "unet" (of the generator) or "captioner", where they are networks."""
+        networks = {
+            "vae": lambda: getattr(self.generator, "vae", None),
+            "unet": lambda: getattr(self.generator, "unet", None),
+            "captioner": lambda: self.captioner.model,
+        }
+        found = [networks[part]() for part in parts]
+        return [hash_weights(n) if isinstance(n, nn.Module) else str(n) for n in found]
 
     def low_level_reader(self) -> dict[str, Any]:
         """Return the reader of latents, as :func:`neuro.decoders.image_targets` takes it."""
@@ -116,7 +128,7 @@ def make_targets(config: StudyConfig, cache: StepCache, tools: Tools, stimuli: S
         "version": VERSION,
         "stimuli": [stimuli.source_token() or stimuli.fingerprint(), stimuli.ids.tolist()],
         "target": [d.target, str(d.pretrained), d.normalise],
-        "vae": [d.generator, d.generator_weights] if d.low_level else None,
+        "vae": tools.key("vae") if d.low_level else None,
     }
 
     def work(target: Path) -> None:
@@ -278,7 +290,7 @@ def _save_images(path: Path, images: np.ndarray) -> None:
 
 
 def _captions(config, cache, tools: Tools, decoded: Decoded, key: str) -> tuple[list[str], str]:
-    depends = {"version": VERSION, "decoded": key, "captioner": str(tools.config.captioner), "seed": config.seed}
+    depends = {"version": VERSION, "decoded": key, "captioner": tools.key("captioner"), "seed": config.seed}
 
     def work(target: Path) -> None:
         write_json(target / "captions.json", tools.captioner.caption(decoded, seed=config.seed))
