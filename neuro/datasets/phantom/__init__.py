@@ -6,7 +6,7 @@ As an imaging lab has a phantom to test a scanner, this one tests a pipeline.
 :func:`write_phantom`     the files of the Natural Scenes Dataset, from a simulation
 :func:`load_truth`        what was planted in a subject
 :func:`planted_betas`     betas before they were rounded into files
-:func:`render_scenes`     pictures with captions, objects and masks; :func:`sample_scene`, :func:`render`, :func:`masks`,
+:func:`render_scenes`     pictures with captions, objects, masks; :func:`sample_scene`, :func:`render`, :func:`masks`,
                           :func:`describe`, :func:`content` one at a time
 :func:`render_clips`      moving pictures with their exact optical flow; :func:`simulate_movie_responses` to them,
                           :func:`write_movie`, :func:`load_movie`
