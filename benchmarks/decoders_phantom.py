@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from neuro.datasets import NSD
-from neuro.decoders.contrastive import contrastive_recipe
 from neuro.decoders.metrics.result import mean_result
 from neuro.decoders.neural import NeuralDecoder
+from neuro.decoders.recipes.contrastive import contrastive_recipe
 from neuro.features.phantom_clip import load_phantom_clip
 from neuro.features.tokens import image_tokens
 from neuro.linear import RidgeCV

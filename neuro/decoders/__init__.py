@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from neuro.decoders.captioner import GitCaptioner as GitCaptioner
     from neuro.decoders.captioner import PrefixCaptioner as PrefixCaptioner
     from neuro.decoders.captioner import load_captioner as load_captioner
-    from neuro.decoders.contrastive import contrastive_recipe as contrastive_recipe
     from neuro.decoders.decoded import Decoded as Decoded
     from neuro.decoders.demovae import DemoVAE as DemoVAE
     from neuro.decoders.diagnostics import leak_test as leak_test
@@ -107,6 +106,7 @@ if TYPE_CHECKING:
     from neuro.decoders.prior import DiffusionPrior as DiffusionPrior
     from neuro.decoders.recipes import LINEAR_SYSTEMS as LINEAR_SYSTEMS
     from neuro.decoders.recipes import RECIPES as RECIPES
+    from neuro.decoders.recipes.contrastive import contrastive_recipe as contrastive_recipe
     from neuro.decoders.rescaling import TargetStatistics as TargetStatistics
     from neuro.decoders.rescaling import describe_rescaling as describe_rescaling
     from neuro.decoders.rescaling import held_out_predictions as held_out_predictions
@@ -205,7 +205,7 @@ _WHERE = {
     "bimixco": "mixing",
     "candidate_info_nce": "meg",
     "content_naming": "naming",
-    "contrastive_recipe": "contrastive",
+    "contrastive_recipe": "recipes.contrastive",
     "control_copy": "_control",
     "cosine_temperature": "schedules",
     "covariance_pipeline": "eeg",

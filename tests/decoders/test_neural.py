@@ -9,9 +9,9 @@ import torch
 from neuro.decoders._neural_data import Batches, SubjectTrials, TargetRows
 from neuro.decoders._neural_losses import Batch, DecoderSystem, batch_losses
 from neuro.decoders._neural_task import DecodingTask, mean_reciprocal_rank
-from neuro.decoders.contrastive import contrastive_recipe
 from neuro.decoders.mixing import apply_mix
 from neuro.decoders.neural import NeuralDecoder
+from neuro.decoders.recipes.contrastive import contrastive_recipe
 from neuro.decoders.recipes.mindbridge import mindbridge_recipe
 from neuro.decoders.recipes.mindeye2 import mindeye2_recipe
 from neuro.decoders.recipes.settings import LossTerm

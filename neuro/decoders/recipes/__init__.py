@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from neuro._check import check_option
-from neuro.decoders.contrastive import contrastive_recipe
 from neuro.decoders.recipes.brain_captioning import brain_captioning
 from neuro.decoders.recipes.brain_diffuser import brain_diffuser, region_conditions
+from neuro.decoders.recipes.contrastive import contrastive_recipe
 from neuro.decoders.recipes.kamitani import kamitani
 from neuro.decoders.recipes.meg import meg_recipe
 from neuro.decoders.recipes.mindbridge import mindbridge_recipe

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,8 @@ from neuro._check import check_option, check_positive_int
 from neuro.decoders._blocks import built
 from neuro.decoders._subject_adapters import SubjectAdapters
 from neuro.decoders.adapters import LinearNorm
+from neuro.decoders.recipes.settings import DecoderRecipe, LossTerm
 from neuro.decoders.trunks import ResMLP
-
-if TYPE_CHECKING:
-    from neuro.decoders.recipes.settings import DecoderRecipe
 
 
 class ContrastiveNetwork(nn.Module):
@@ -89,8 +87,6 @@ def contrastive_recipe(
     >>> contrastive_recipe(128, width=64).network({1: 500})(torch.zeros(2, 500), 1)["embedding"].shape
     torch.Size([2, 128])
     """
-    from neuro.decoders.recipes.settings import DecoderRecipe, LossTerm  # which lists this recipe among its own
-
     check_option("loss", loss, ("info_nce", "soft_clip", "bimixco_then_soft_clip"))
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     check_positive_int("width", width)
