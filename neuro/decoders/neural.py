@@ -70,7 +70,7 @@ class NeuralDecoder:
 
     Examples
     --------
-    >>> from neuro.decoders.contrastive import contrastive_recipe
+    >>> from neuro.decoders.recipes.contrastive import contrastive_recipe
     >>> rng = np.random.default_rng(0)
     >>> Y = rng.standard_normal((60, 4))
     >>> X = Y @ rng.standard_normal((4, 20))
