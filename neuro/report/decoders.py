@@ -17,12 +17,24 @@ MOST_SHEETS = 2  # subjects whose pictures are drawn: the page shall stay below 
 LABELS = {
     "retrieve_image_given_brain": "image retrieved given brain",
     "retrieve_brain_given_image": "brain retrieved given image",
-    "two_way_identification": "2-way identification of embeddings",
+    "two_way_identification": "2-way identification",
     "two_way_tokens": "2-way identification of tokens",
     "two_way_low_level": "2-way identification of low-level latents",
     "pixcorr": "PixCorr",
     "ssim": "SSIM",
+    "clip": "2-way identification of pictures by CLIP",
+    "clip_untrained": "the same by the untrained network",
+    "clip_distance": "correlation distance in CLIP",
+    "low_level_pixcorr": "PixCorr of the low-level picture",
+    "low_level_ssim": "SSIM of the low-level picture",
+    **{f"bleu{k}": f"BLEU-{k} of captions" for k in (1, 2, 3, 4)},
+    "rouge_l": "ROUGE-L of captions",
+    "cider": "CIDEr of captions",
+    "caption_category": "captions that name the category",
+    "caption_label": "captions that name the kind of thing",
+    "caption_colour": "captions that name the colour",
 }
+HIDDEN = "sentence_"  # means over sentences of what the table has for the collection; they are in decoders.tsv
 DIRECTIONS = {
     "retrieve_image_given_brain": "The true image given the brain’s embedding",
     "retrieve_brain_given_image": "The right brain pattern given an image’s embedding",
@@ -86,28 +98,34 @@ def three(value: Any) -> str:
 
 
 def metric_tables(results: DecoderResults) -> Iterator[tables.Table]:
-    """One table per protocol and number of items: values under different protocols never share one."""
-    table = results.table
+    """One table per set of test images; a row is one metric under one protocol."""
+    table = results.table[~results.table["metric"].str.startswith(HIDDEN)]
     systems = list(dict.fromkeys(table["decoder"]))
     n_subjects = len(results.subjects)
-    for protocol, n in table[["protocol", "n"]].drop_duplicates().to_numpy().tolist():
-        part = table[(table["protocol"] == protocol) & (table["n"] == n)]
+    for n in dict.fromkeys(table["n"]):
+        part = table[table["n"] == n]
+        there = [s for s in systems if (part["decoder"] == s).any()]
         rows = []
-        for metric in dict.fromkeys(part["metric"]):
-            own = part[part["metric"] == metric]
+        for metric, protocol in part[["metric", "protocol"]].drop_duplicates().to_numpy().tolist():
+            own = part[(part["metric"] == metric) & (part["protocol"] == protocol)]
             arrow = "" if all(own["higher_is_better"]) else " (lower is better)"
-            row: list[Any] = [label(metric) + arrow]
-            for system in systems:
-                row.append(_cell(own[own["decoder"] == system], n_subjects))
-            chance = own["chance"].dropna()
-            rows.append([*row, "–" if chance.empty else three(chance.mean())])
-        there = [k for k, s in enumerate(systems) if (part["decoder"] == s).any()]
-        rows = [[row[0], *(row[1 + k] for k in there), row[-1]] for row in rows]
-        how = "in brackets the 95% interval over images" if n_subjects == 1 else "mean and range over subjects"
+            chance = own.loc[~own["control"].astype(bool), "chance"].dropna()
+            rows.append(
+                [
+                    label(metric) + arrow,
+                    *(_cell(own[own["decoder"] == s], n_subjects) for s in there),
+                    "–" if chance.empty else three(chance.mean()),
+                    protocol,
+                ]
+            )
+        how = "in brackets the 95% interval over images" if n_subjects == 1 else "in brackets the range over subjects"
         yield tables.make(
-            f"Protocol: {protocol}; {n:,} test images, {how}. Not comparable with numbers of other protocols.",
-            ["", *(systems[k] for k in there), "chance"],
+            f"{n:,} test images; {how}. A number holds under its protocol and compares with no other. Chance: the same "
+            "decoded items beside other images.",
+            ["", *there, "chance", "protocol"],
             rows,
+            text=[len(there) + 2],
+            prose=True,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 import pandas as pd
@@ -83,15 +82,33 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         DecoderResults.load(tmp_path)
 
 
-def test_values_of_different_protocols_stand_in_different_tables():
-    found = list(metric_tables(results_of()))
-    assert [re.search(r"Protocol: ([^;]*)", t.caption)[1] for t in found] == ["30-way, 30 pools", "phantom"]
-    assert [row[0].text for row in found[1].rows] == ["PixCorr", "efficientnet distance (lower is better)"]
+def test_a_row_is_one_metric_under_one_protocol():
+    (found,) = metric_tables(results_of())
+    assert [row[0].text for row in found.rows] == [
+        "image retrieved given brain",
+        "PixCorr",
+        "efficientnet distance (lower is better)",
+    ]
+    assert [row[-1].text for row in found.rows] == ["30-way, 30 pools", "phantom", "phantom"]
+    results = results_of()
+    is_ridge = results.table["decoder"] == "ridge"
+    mixed = results.table.assign(protocol=np.where(is_ridge, "mindeye", results.table["protocol"]))
+    (found,) = metric_tables(dataclasses.replace(results, table=mixed))
+    pixcorr = [row for row in found.rows if row[0].text == "PixCorr"]
+    assert [(row[1].text, row[2].text) for row in pixcorr] == [("0.125", "–"), ("–", "0.010")]
 
 
-def test_a_cell_holds_value_and_interval_and_the_last_column_chance():
+def test_other_numbers_of_images_make_another_table_and_means_over_sentences_stay_in_the_file():
+    results = results_of()
+    other = results.table.assign(n=np.where(results.table["metric"] == "pixcorr", 12, results.table["n"]))
+    assert len(list(metric_tables(dataclasses.replace(results, table=other)))) == 2
+    hidden = results.table.assign(metric="sentence_" + results.table["metric"])
+    assert list(metric_tables(dataclasses.replace(results, table=hidden))) == []
+
+
+def test_a_cell_holds_value_and_interval_then_chance():
     first = next(metric_tables(results_of())).rows[0]
-    assert [c.text for c in first] == ["image retrieved given brain", "0.250", "0.020", "0.033"]
+    assert [c.text for c in first] == ["image retrieved given brain", "0.250", "0.020", "0.033", "30-way, 30 pools"]
     assert first[1].small == "[0.200, 0.300]"
 
 
