@@ -6,6 +6,7 @@ skip connections. Zhang et al. (2023), Adding conditional control to text-to-ima
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -31,11 +32,15 @@ def control_copy(unet: nn.Module) -> nn.Module:
     with torch.device("meta"):
         control = controlnets.ControlNetModel.from_unet(unet, load_weights_from_unet=False)
     control.controlnet_cond_embedding = nn.Identity()
-    theirs = unet.state_dict()
-    zeros = {k: torch.zeros(v.shape, dtype=unet.dtype, device=unet.device) for k, v in control.state_dict().items()}
-    copied = {k: theirs[k].clone() for k in zeros if k in theirs}
-    control.load_state_dict({**zeros, **copied}, assign=True)
-    return control
+    # Whole modules: from_unet forgets settings such as time_embedding_dim, by which shapes differ.
+    for name, _ in list(control.named_children()):
+        own = getattr(unet, name, None)
+        if isinstance(own, nn.Module):
+            setattr(control, name, copy.deepcopy(own))
+    empty = {k: v for k, v in control.state_dict().items() if v.is_meta}
+    zeros = {k: torch.zeros(v.shape, dtype=unet.dtype, device=unet.device) for k, v in empty.items()}
+    control.load_state_dict(zeros, strict=False, assign=True)
+    return control.requires_grad_(True)
 
 
 class ControlledUNet(nn.Module):

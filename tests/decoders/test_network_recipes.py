@@ -468,3 +468,31 @@ def test_mindeye_low_level_returns_latents_of_stable_diffusion_at_full_size():
     out = on_meta(lambda: network(torch.empty(2, 15_724), 1))
     assert out["low_level"].shape == (2, 4, 64, 64)
     assert out["low_level_maps"].shape == (2, 256, 512)
+
+
+@pytest.mark.slow
+def test_the_phantoms_unet_takes_a_control_copy_and_its_own_noise():
+    """Its time embedding is wider than diffusers' ControlNet assumes, and it predicts velocities."""
+    pytest.importorskip("diffusers", reason="needs diffusers: pip install 'neuro[decode]'")
+    from neuro.decoders.generators import load_phantom_pipeline
+
+    pipeline = load_phantom_pipeline()
+    noise = {"unet": pipeline.unet, "scheduler": pipeline.scheduler}
+    layout = np.arange(64).reshape(8, 8)
+    recipe = neuropictor_recipe("phantom", **noise, pixels={1: layout}, map_size=8, patch=4, depth=1)
+    network = recipe.network({"1": 64}, torch.Generator().manual_seed(0))
+    assert network._frozen[1].config.prediction_type == "v_prediction"
+    x, t = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
+    states = torch.randn(1, pipeline.conditioning.n_tokens, 128, generator=torch.Generator().manual_seed(1))
+    hint = network(torch.ones(1, 64), "1")["control"] + 1.0
+    with torch.no_grad():
+        steered = network.controlled(hint)(x, t, encoder_hidden_states=states).sample
+        bare = pipeline.unet(x, t, encoder_hidden_states=states).sample
+    torch.testing.assert_close(steered, bare, rtol=0, atol=0)
+
+
+def test_subjects_are_found_by_number_and_by_text():
+    from neuro.decoders.recipes._subject_network import by_name
+
+    assert by_name({1: "a"}) == {1: "a", "1": "a"}
+    assert by_name(None) == {}

@@ -69,3 +69,12 @@ def check_subjects(n_voxels: Mapping[Hashable, int]) -> dict[Hashable, int]:
     if not n_voxels:
         raise EmptySelection("a network needs at least one subject: give n_voxels = {subject: count}.")
     return dict(n_voxels)
+
+
+def by_name(values: Mapping[Hashable, Any] | None) -> dict[Hashable, Any]:
+    """Return what belongs to subjects so that it is found under the name as given and as text.
+
+    A decoder knows its subjects by text, a caller perhaps by number.
+    """
+    values = dict(values or {})
+    return {**values, **{str(name): value for name, value in values.items()}}

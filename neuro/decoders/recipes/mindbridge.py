@@ -21,7 +21,7 @@ from torch.nn.functional import mse_loss
 from neuro.decoders._blocks import built
 from neuro.decoders.adapters import PooledBottleneck, SubjectAdapters, subject_parameters
 from neuro.decoders.heads import Builder, TokenHead
-from neuro.decoders.recipes._subject_network import SubjectNetwork, check_subjects, preset_sizes
+from neuro.decoders.recipes._subject_network import SubjectNetwork, by_name, check_subjects, preset_sizes
 from neuro.decoders.recipes.mindeye import SMALL_TEMPERATURES
 from neuro.decoders.recipes.settings import DecoderRecipe, LossTerm
 from neuro.decoders.trunks import ResMLP
@@ -181,7 +181,7 @@ def mindbridge_network(
         Any of ``SIZES[preset]``, changed.
     """
     chosen, counts = preset_sizes(SIZES, preset, sizes), check_subjects(n_voxels)
-    return built(lambda: MindBridge(counts, **chosen, regions=dict(regions or {})), generator)
+    return built(lambda: MindBridge(counts, **chosen, regions=by_name(regions)), generator)
 
 
 def mindbridge_recipe(preset: str = "nsd", n_subjects: int = 4, **sizes: Any) -> DecoderRecipe:

@@ -140,7 +140,8 @@ def mindeye2_recipe(preset: str = "nsd", fine_tune: bool = False, **sizes: Any) 
         else ()
     )
     sampler = {"sampling_steps": 20, "sampler": "ddim"}
-    shape = {"heads": 32, "dim_head": 52} if nsd else {}
+    # The published targets are not scaled; unit-length tokens must be, for the noise of the prior to fit them.
+    shape = {"heads": 32, "dim_head": 52} if nsd else {"scale": chosen["dim"] ** 0.5}
     decoded = {"image_tokens": "prior", "retrieval_tokens": "contrastive_tokens"}
     return DecoderRecipe(
         name="mindeye2",

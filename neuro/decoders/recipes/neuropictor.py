@@ -24,7 +24,7 @@ from neuro.decoders._control import ControlledUNet, control_copy
 from neuro.decoders.adapters import FlatMap, SubjectAdapters
 from neuro.decoders.heads import ControlHint, SemanticTokens
 from neuro.decoders.masked_autoencoder import MaskedAutoencoder
-from neuro.decoders.recipes._subject_network import SubjectNetwork, check_subjects, preset_sizes
+from neuro.decoders.recipes._subject_network import SubjectNetwork, by_name, check_subjects, preset_sizes
 from neuro.decoders.recipes.settings import DecoderRecipe, LossTerm
 from neuro.errors import MissingWeights, ShapeMismatch
 
@@ -226,6 +226,7 @@ def neuropictor_network(
     generator: torch.Generator | None = None,
     pixels: Mapping[Hashable, Any] | None = None,
     unet: nn.Module | None = None,
+    scheduler: Any = None,
     **sizes: Any,
 ) -> NeuroPictor:
     """Build the untrained network.
@@ -241,13 +242,15 @@ def neuropictor_network(
         Which voxel each pixel of a subject's flat map shows, -1 for none; voxels in rows without it.
     unet : diffusers.UNet2DConditionModel, optional
         The diffusion model to steer, attached at once; ``width``, ``hint_channels`` and ``latent_size`` are then its.
+    scheduler : diffusers scheduler, optional
+        The noise that ``unet`` was trained with and what it predicts; Stable Diffusion's without one.
     **sizes
         Any of ``SIZES[preset]``, changed.
     """
     chosen, counts = preset_sizes(SIZES, preset, {**_sizes_of(unet), **sizes}), check_subjects(n_voxels)
-    network = built(lambda: NeuroPictor(counts, dict(pixels or {}), **chosen), generator)
+    network = built(lambda: NeuroPictor(counts, by_name(pixels), **chosen), generator)
     if unet is not None:
-        network.attach(unet)
+        network.attach(unet, scheduler)
     return network
 
 
@@ -263,7 +266,11 @@ def _sizes_of(unet: nn.Module | None) -> dict[str, int]:
 
 
 def neuropictor_recipe(
-    preset: str = "nsd", fine_tune: bool = False, unet: nn.Module | None = None, **sizes: Any
+    preset: str = "nsd",
+    fine_tune: bool = False,
+    unet: nn.Module | None = None,
+    scheduler: Any = None,
+    **sizes: Any,
 ) -> DecoderRecipe:
     """Return the system: the diffusion loss and, when fine-tuning, .1 x squared error to text states.
 
@@ -276,6 +283,8 @@ def neuropictor_recipe(
         One person, from weights of many.
     unet : diffusers.UNet2DConditionModel, optional
         The diffusion model to steer; training needs it.
+    scheduler : diffusers scheduler, optional
+        As in :func:`neuropictor_network`.
     """
     nsd = preset == "nsd"
     diffusion = LossTerm("diffusion", "own", "diffusion", "low_level")
@@ -283,7 +292,7 @@ def neuropictor_recipe(
     return DecoderRecipe(
         name="neuropictor",
         preset=preset,
-        build=partial(neuropictor_network, preset=preset, unet=unet, **sizes),
+        build=partial(neuropictor_network, preset=preset, unet=unet, scheduler=scheduler, **sizes),
         losses=(diffusion, text) if fine_tune else (diffusion,),
         epochs=(200 if fine_tune else 100) if nsd else 20,
         batch_size=16 if nsd else 64,
