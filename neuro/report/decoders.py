@@ -11,9 +11,9 @@ import pandas as pd
 from neuro.plotting.decoding import rank_curves, reconstruction_sheet, scores_by_roi
 from neuro.report import tables
 from neuro.report.decoder_results import DecoderResults, Shown
-from neuro.report.figures import Picture, draw, slug
+from neuro.report.figures import Picture, draw, draw_photos, slug
 
-MOST_SHEETS = 2  # subjects whose pictures are drawn: the page shall stay below 6 MB
+MOST_SHEETS = 1  # subject whose pictures are drawn: the page shall stay below 6 MB
 LABELS = {
     "retrieve_image_given_brain": "image retrieved given brain",
     "retrieve_brain_given_image": "brain retrieved given image",
@@ -147,7 +147,7 @@ def sheet(results: DecoderResults, subject: str, decoder: str, found: Shown) -> 
     names = ", ".join(found.decoded)
     extra = " Below: the caption decoded from the same responses." if captions else ""
     told = "; ".join(f"{g} {i}: {c}" for g, i, c in zip(found.groups, found.ids, found.true_captions, strict=False))
-    return draw(
+    return draw_photos(
         f"decoded-{slug(subject)}-{slug(decoder)}",
         f"{subject}, {decoder}: seen images and what was decoded ({names}). The best, the middle and the worst of all "
         f"test images by {found.chosen_by}, none chosen by hand.{extra}",

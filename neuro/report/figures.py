@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDE = {"width": 9.6, "columns": 4}
 NARROW = {"width": 4.2, "columns": 2}
 DPI = 140
+PHOTO_DPI = 96
 RGB = "rgb"  # in the place of a colour map: red, green and blue are values
 MAP_BYTES = 2_500_000  # of maps, before no further subject is drawn: the page shall stay below 6 MB
 
@@ -44,6 +45,26 @@ def draw(name: str, caption: str, alt: str, function: Callable[..., Figure], cma
     wide, size = png(function(**WIDE), cmap)
     narrow, _ = png(function(**NARROW), cmap)
     return Picture(name, caption, alt, wide, narrow, size)
+
+
+def draw_photos(name: str, caption: str, alt: str, function: Callable[..., Figure]) -> Picture:
+    """Draw as :func:`draw` a figure that consists of photographs: in true colour, compressed as such."""
+    wide, size = jpeg(function(**WIDE))
+    narrow, _ = jpeg(function(**NARROW))
+    return Picture(name, caption, alt, wide, narrow, size)
+
+
+def jpeg(figure: Figure, dpi: int = PHOTO_DPI) -> tuple[str, tuple[int, int]]:
+    """JPEG data URI of a figure, and its size in CSS pixels (96 per inch)."""
+    from PIL import Image
+
+    figure.set_dpi(dpi)
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.draw()
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(out, "JPEG", quality=75)
+    width, height = figure.get_size_inches() * 96
+    return _uri("image/jpeg", out.getvalue()), (round(width), round(height))
 
 
 def png(figure: Figure, cmap: str | None = None, dpi: int = DPI) -> tuple[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,19 @@ def test_the_page_escapes_and_shows_them(study):
     assert "tokens &lt;phantom-clip&gt;" in page
     assert 'id="figure-decoded-subj01-ridge"' in page
     assert "none chosen by hand" in page
+
+
+def test_pictures_are_stored_in_true_colour(study):
+    import base64
+    import io
+
+    from PIL import Image
+
+    page = render(study, decoders=results_of())
+    figure = page[page.index('id="figure-decoded-subj01-ridge"') :]
+    encoded = re.search(r'src="data:image/jpeg;base64,([^"]+)"', figure)[1]
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 256
 
 
 def test_items_are_chosen_by_rank_without_overlap(rng):
