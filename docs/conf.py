@@ -17,11 +17,10 @@ PACKAGES = {
     "data": "Stimuli and responses",
     "features": "Features",
     "encoders": "Encoders",
-    "decoders": "Decoders",
     "decoders.metrics": "Metrics of decoders",
     "decoders.generators": "Generators",
     "decoders.recipes": "Published decoding systems",
-    "linear": "Ridge regression",
+    "decoders": "Decoders",
     "rsa": "Geometry and topology",
     "stats": "Statistics",
     "datasets": "Data sets",
@@ -80,11 +79,15 @@ def write_reference(app: Any) -> None:
     """Write one page for each subpackage, with a table of its public names."""
     folder = HERE / "api"
     folder.mkdir(exist_ok=True)
+    listed: set[int] = set()
     for name, title in PACKAGES.items():
         full = f"neuro.{name}"
+        package = importlib.import_module(full)
+        members = [member for member in public_names(package) if id(getattr(package, member)) not in listed]
+        listed |= {id(getattr(package, member)) for member in members}
         lines = [title, "=" * len(title), "", f".. automodule:: {full}", "   :no-members:", ""]
         lines += [".. autosummary::", "   :toctree: generated", ""]
-        lines += [f"   {member}" for member in public_names(importlib.import_module(full))]
+        lines += [f"   {member}" for member in members]
         text = "\n".join(lines) + "\n"
         page = folder / f"{name}.rst"
         if not page.is_file() or page.read_text(encoding="utf-8") != text:

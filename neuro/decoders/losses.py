@@ -189,7 +189,7 @@ def soft_cont(student: Tensor, teacher: Tensor, augmented: Tensor, temperature: 
 
 
 def cycle(embedding: Tensor, build: Callable[[Tensor], Tensor], embed: Callable[[Tensor], Tensor]) -> Tensor:
-    """One subject's embedding through another subject's brain and back: mean |e - embed(build(e))|^2.
+    """One subject's embedding through another subject's brain and back: mean ``|e - embed(build(e))|^2``.
 
     Parameters
     ----------

@@ -181,12 +181,12 @@ def denoise(
         Of one item's latents.
     generators : list of torch.Generator
         One per item: it draws the item's noise, and what a stochastic sampler adds.
-    start : tensor (n, *shape), optional
+    start : tensor (n, ...), optional
         Latents to start from; where all steps are run the start is pure noise, whatever is given.
 
     Returns
     -------
-    tensor (n, *shape)
+    tensor (n, ...)
     """
     with warnings.catch_warnings():
         # several schedulers build their tables in a way that new NumPy versions frown upon
