@@ -84,6 +84,14 @@ def cluster():
             yield client
 
 
+@pytest.fixture(autouse=True)
+def fresh_workers():
+    """Idle workers of earlier tests stop after some minutes, and a job handed to them at that moment is lost."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loky", "threading", "dask", "dask client", "submitit", "pool"])
 def test_every_engine_gives_the_same_numbers(data, engine, request, tmp_path):
